@@ -1,0 +1,1 @@
+"""Layer 1: text to token ids and back. Tokenizers, chat templates, and the packing of rows into fixed lengths."""
