@@ -97,10 +97,18 @@ CATALOGUE = {
             bytes=253_113_024,
             sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
             pieces=(
-                _gemma_piece(1, 63_963_136, 56_634_990, "d47b1ae926d2c8f811264dd879ba155e80f120bed270189051c09c3542e59e83"),
-                _gemma_piece(2, 63_963_136, 60_953_371, "f470a717d6f0b3ba23c3e498b64a9b9494cd0b2085055d79a013e4e1594b109a"),
-                _gemma_piece(3, 63_963_136, 59_882_045, "a18687dbdcc01ef5bd22a35674e5a0e3cc5a0937bd709f854fbf98890372597b"),
-                _gemma_piece(4, 61_223_616, 60_704_618, "767c2ca93bd719041491f744a710b478ad7b724ca250609ef4fb93e95d4ba267"),
+                _gemma_piece(
+                    1, 63_963_136, 56_634_990, "d47b1ae926d2c8f811264dd879ba155e80f120bed270189051c09c3542e59e83"
+                ),
+                _gemma_piece(
+                    2, 63_963_136, 60_953_371, "f470a717d6f0b3ba23c3e498b64a9b9494cd0b2085055d79a013e4e1594b109a"
+                ),
+                _gemma_piece(
+                    3, 63_963_136, 59_882_045, "a18687dbdcc01ef5bd22a35674e5a0e3cc5a0937bd709f854fbf98890372597b"
+                ),
+                _gemma_piece(
+                    4, 61_223_616, 60_704_618, "767c2ca93bd719041491f744a710b478ad7b724ca250609ef4fb93e95d4ba267"
+                ),
             ),
             chat=False,
         ),
@@ -374,7 +382,9 @@ def _snapshot(name: str) -> Path:
     try:
         folder = Path(snapshot_download(name, allow_patterns=WANTED))
     except GatedRepoError as error:
-        raise StorageError(f"{name} asks for consent on the hub", fix="accept there, then run `hf auth login`") from error
+        raise StorageError(
+            f"{name} asks for consent on the hub", fix="accept there, then run `hf auth login`"
+        ) from error
     except RepositoryNotFoundError as error:
         raise MissingError(f"the hub has no model {name!r}, or it is private", fix=f"known here: {known}") from error
     except Exception as error:  # the client's many network errors have no common root
@@ -384,5 +394,7 @@ def _snapshot(name: str) -> Path:
             fix=f"look at the network, give a local folder, or use a model of the catalogue: {known}",
         ) from error
     if not any(folder.glob("*.safetensors")):
-        raise ModelError(f"{name} has no safetensors on the hub", fix="ask its authors for them; pickles are never loaded")
+        raise ModelError(
+            f"{name} has no safetensors on the hub", fix="ask its authors for them; pickles are never loaded"
+        )
     return folder

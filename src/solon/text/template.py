@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -75,7 +76,7 @@ def encode_training(tokenizer: Tokenizer, conversation: Conversation) -> Tokens:
         pieces = _turn_pieces(tokenizer, conversation, text)
     tokens = Tokens([], [])
     for piece, learned in pieces:
-        ids = _encode(tokenizer, piece, guarded)
+        ids = _encode(tokenizer, piece, guarded, continued=bool(tokens.ids))
         tokens.ids.extend(ids)
         tokens.learn.extend(_learned(tokenizer, ids) if learned else [False] * len(ids))
     ids = _with_bos(tokenizer, tokens.ids)
@@ -129,9 +130,7 @@ def _with_bos(tokenizer: Tokenizer, ids: list[int]) -> list[int]:
     return ids
 
 
-def _guarded_text(
-    tokenizer: Tokenizer, conversation: Conversation, add_generation_prompt: bool
-) -> tuple[str, bool]:
+def _guarded_text(tokenizer: Tokenizer, conversation: Conversation, add_generation_prompt: bool) -> tuple[str, bool]:
     """The rendered text, in which every content that holds a control token stands between OPEN and CLOSE, and whether
     there is any such content."""
     if tokenizer.template is None:
@@ -162,17 +161,20 @@ def _guarded_text(
     return text, guarded
 
 
-def _encode(tokenizer: Tokenizer, text: str, guarded: bool) -> list[int]:
+def _encode(tokenizer: Tokenizer, text: str, guarded: bool, continued: bool = False) -> list[int]:
     """Encode in one go, or, where contents are guarded, piece by piece with the contents as plain text."""
-    if not guarded:
-        return tokenizer.encode(text)
     ids: list[int] = []
-    for part in text.replace(OPEN, CLOSE + OPEN).split(CLOSE):
-        inside = part.startswith(OPEN)
-        part = part.removeprefix(OPEN)
-        if OPEN in part:
-            raise ModelError("the chat template takes contents apart, so control tokens in them cannot be made harmless")
-        ids += tokenizer.encode(part, special=not inside)
+    inside = False
+    for part in re.split(f"([{OPEN}{CLOSE}])", text) if guarded else [text]:
+        if part in (OPEN, CLOSE):
+            if inside == (part == OPEN):
+                raise ModelError(
+                    "the chat template takes contents apart, so the control tokens in them cannot be made harmless",
+                    fix="take the control tokens out of the messages, or use another template",
+                )
+            inside = not inside
+        elif part:
+            ids += tokenizer.encode(part, special=not inside, continued=continued or bool(ids))
     return ids
 
 
@@ -210,7 +212,7 @@ def _compiled(template: str) -> Template:
     class Generation(ext.Extension):
         """`{% generation %}` ... `{% endgeneration %}`: what the assistant wrote."""
 
-        tags = {"generation"}
+        tags = {"generation"}  # noqa: RUF012
 
         def parse(self, parser: Any) -> Any:
             line = next(parser.stream).lineno

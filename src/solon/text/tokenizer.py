@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,10 +97,20 @@ class Tokenizer:
 
         return cls(**gguf_parts(fields))
 
-    def encode(self, text: str, special: bool = True) -> list[int]:
-        """Token ids of a text. With `special=False` control tokens in it are plain text. BOS is never added."""
+    def encode(self, text: str, special: bool = True, continued: bool = False) -> list[int]:
+        """Token ids of a text. With `special=False` control tokens in it are plain text. BOS is never added.
+
+        `continued` says that the text goes on from an earlier one, so that no SentencePiece space is put before it."""
+        if continued and self._space_prefix and text:
+            return self._encode_continued(text, special)
         backend = self._backend if special or not self.has_control(text) else self._plain
         return backend.encode(text, add_special_tokens=False).ids
+
+    def _encode_continued(self, text: str, special: bool) -> list[int]:
+        found = self._control.search(text) if special and self._control else None
+        cut = found.start() if found else len(text)
+        first = self._unprefixed.encode(text[:cut], add_special_tokens=False).ids if cut else []
+        return first + (self.encode(text[cut:]) if cut < len(text) else [])
 
     def decode(self, ids: Sequence[int], skip_special: bool = False) -> str:
         """The text of token ids; bytes that are not UTF-8 become U+FFFD."""
@@ -155,9 +167,37 @@ class Tokenizer:
         """The same rules blind to control tokens. A second copy, because the switch would be shared by threads."""
         from tokenizers import Tokenizer as Backend
 
-        copy = Backend.from_str(self._backend.to_str())
-        copy.encode_special_tokens = True
-        return copy
+        blind = Backend.from_str(self._backend.to_str())
+        blind.encode_special_tokens = True
+        return blind
+
+    @cached_property
+    def _unprefixed(self) -> Backend:
+        """The same rules without the space that SentencePiece puts in front, and blind to control tokens."""
+        from solon.text.vocabulary import without_prefix
+
+        bare = without_prefix(self._backend)
+        bare.encode_special_tokens = True
+        return bare
+
+    def with_template(self, template: str | None) -> Tokenizer:
+        """The same vocabulary with another chat template, such as `solon.text.template.DEFAULT_TEMPLATE`."""
+        other = copy(self)
+        other.template = template
+        other.__dict__.pop("digest", None)
+        return other
+
+    def save(self, folder: str | Path) -> None:
+        """Write `tokenizer.json`, `tokenizer_config.json` and `chat_template.jinja` as Hugging Face has them."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._backend.save(str(folder / "tokenizer.json"))
+        settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "add_bos_token": self.add_bos}
+        for name, id in (("bos", self.bos), ("eos", self.eos), ("pad", self.pad)):
+            settings[f"{name}_token"] = None if id is None else self.token(id)
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
+        if self.template is not None:
+            (folder / "chat_template.jinja").write_text(self.template, "utf-8")
 
     def __repr__(self) -> str:
         return f"Tokenizer({self.vocab_size} tokens, {self._kind}, eos={self.eos}, digest={self.digest[:12]})"

@@ -82,7 +82,7 @@ def byte_level(tokens: Sequence[str], types: Sequence[int], merges: Sequence[str
     from tokenizers import decoders, models, normalizers
 
     splitter = pre_tokenizer(kind)
-    pairs = [tuple(merge.split(" ")) for merge in merges]
+    pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
     vocab = {token: id for id, token in enumerate(tokens)}
     _check_unique(vocab, tokens)
     try:
@@ -139,6 +139,26 @@ def sentence_pieces(
     return backend
 
 
+def without_prefix(backend: Backend) -> Backend:
+    """A copy that puts no space in front of a text, whether its normalizer or its pre-tokenizer did."""
+    from tokenizers import Tokenizer as Backend
+
+    layout = json.loads(backend.to_str())
+
+    def bare(part: Any) -> Any:
+        if isinstance(part, list):
+            return [bare(item) for item in part if item.get("type") != "Prepend"]
+        if not isinstance(part, dict):
+            return part
+        part = {key: bare(value) if isinstance(value, list) else value for key, value in part.items()}
+        return part | {"prepend_scheme": "never"} if part.get("type") == "Metaspace" else part
+
+    for stage in ("normalizer", "pre_tokenizer"):
+        part = layout.get(stage) or {}
+        layout[stage] = None if part.get("type") in (None, "Prepend") else bare(part)
+    return Backend.from_str(json.dumps(layout))
+
+
 def _check_unique(vocab: Mapping[str, int], tokens: Sequence[str]) -> None:
     if len(vocab) != len(tokens):
         twice = next(token for id, token in enumerate(tokens) if vocab[token] != id)
@@ -168,7 +188,9 @@ def gguf_parts(fields: Mapping[str, Any]) -> dict[str, Any]:
         space_prefix = bool(field("add_space_prefix", True))
         backend = sentence_pieces(tokens, types, [float(score) for score in scores], space_prefix)
     else:
-        raise ModelError("unknown kind of vocabulary", got=kind, expected="gpt2 (byte-level BPE) or llama (SentencePiece)")
+        raise ModelError(
+            "unknown kind of vocabulary", got=kind, expected="gpt2 (byte-level BPE) or llama (SentencePiece)"
+        )
     add_bos = bool(field("add_bos_token", kind == "llama" or pre == "llama-bpe"))
     ends = [int(id) for name in ("eot", "eom") if (id := field(f"{name}_token_id")) is not None]
     bos, eos, pad = (field(f"{name}_token_id") for name in ("bos", "eos", "padding"))
@@ -267,7 +289,7 @@ def _from_tokenizer_json(path: Path) -> tuple[Backend, str, bool]:
 def _from_sentencepiece(path: Path, settings: Mapping[str, Any]) -> tuple[Backend, str, bool]:
     from sentencepiece import sentencepiece_model_pb2
 
-    model = sentencepiece_model_pb2.ModelProto()
+    model = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
     try:
         model.ParseFromString(path.read_bytes())
     except Exception as error:

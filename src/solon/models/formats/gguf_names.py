@@ -125,7 +125,9 @@ def _rope_scaling(file: File, head_size: int) -> dict[str, Any] | None:
     if kind == "linear":
         return {"rope_type": "linear", "factor": float(_field(file, "rope.scaling.factor"))}
     if kind != "none":
-        raise ModelError("this scaling of rotary positions cannot be read from GGUF", got=kind, expected="none or linear")
+        raise ModelError(
+            "this scaling of rotary positions cannot be read from GGUF", got=kind, expected="none or linear"
+        )
     return _llama3_scaling(file, head_size) if "rope_freqs.weight" in file.tensors else None
 
 
@@ -175,13 +177,22 @@ def hf_tensors(file: File, config: dict[str, Any]) -> dict[str, tuple[str, Chang
 
 
 def _check_complete(file: File, found: dict[str, tuple[str, Change]], config: dict[str, Any]) -> None:
-    parts = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj")
+    parts = (
+        "self_attn.q_proj",
+        "self_attn.k_proj",
+        "self_attn.v_proj",
+        "self_attn.o_proj",
+        "mlp.up_proj",
+        "mlp.down_proj",
+    )
     needed = [*TOP.values()]
     needed += [f"model.layers.{n}.{part}.weight" for n in range(config["num_hidden_layers"]) for part in parts]
     missing = [name for name in needed if name not in found]
     if missing:
         raise ModelError(
-            f"{file.path.name} lacks {len(missing)} tensors", got=f"no {missing[0]}", fix="give the file of a whole model"
+            f"{file.path.name} lacks {len(missing)} tensors",
+            got=f"no {missing[0]}",
+            fix="give the file of a whole model",
         )
 
 
