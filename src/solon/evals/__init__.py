@@ -1,0 +1,1 @@
+"""Evaluations: what is asked, how a reply is graded, and how sure the figures are."""

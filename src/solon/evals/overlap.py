@@ -1,0 +1,99 @@
+"""Word overlap of a reply with a reference, and of replies with each other.
+
+Overlap is not correctness: a right answer in other words scores low. It is shown next to graded figures, never alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import combinations
+from typing import Any
+
+from solon.core.errors import DataError
+from solon.evals.answers import answer_type
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """Do replies to paraphrases of one request agree: the same kind of answer (share of pairs), the same words (mean
+    ROUGE-L over pairs)?"""
+
+    same_type: float
+    rouge_l: float
+    n: int
+
+
+def overlap(reply: str, reference: str) -> dict[str, float]:
+    """`bleu`, `chrf` and `rouge_l` (F1, unstemmed) of one reply, each in [0, 1].
+
+    Sentence BLEU is smoothed by exponential decay and uses the orders that the reply is long enough for (sacrebleu).
+    """
+    bleu, chrf = _sacrebleu()
+    return {
+        "bleu": bleu.sentence_score(reply, [reference]).score / 100,
+        "chrf": chrf.sentence_score(reply, [reference]).score / 100,
+        "rouge_l": rouge_l(reply, reference),
+    }
+
+
+def corpus_overlap(replies: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+    """`bleu` and `chrf` over all replies together, as papers report them, and the mean `rouge_l`; each in [0, 1]."""
+    if len(replies) != len(references) or not replies:
+        raise DataError(
+            "corpus overlap needs one reference per reply",
+            got=f"{len(replies)} replies, {len(references)} references",
+            expected="equal numbers above 0",
+        )
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+
+    return {
+        "bleu": BLEU().corpus_score(list(replies), [list(references)]).score / 100,
+        "chrf": CHRF().corpus_score(list(replies), [list(references)]).score / 100,
+        "rouge_l": sum(map(rouge_l, replies, references)) / len(replies),
+    }
+
+
+def rouge_l(reply: str, reference: str) -> float:
+    """F1 of the longest common subsequence of words, in [0, 1] (Lin 2004); symmetric in its arguments."""
+    return float(_rouge().score(reference, reply)["rougeL"].fmeasure)
+
+
+def agreement(replies: Sequence[str], prompts: Sequence[str] | None = None) -> Consistency:
+    """Consistency over the replies to paraphrases of one request; `prompts` are the paraphrases, in the same order.
+
+    Two refusals of different kinds are still both refusals, so the kind compared is help, partial help, refusal or empty.
+    """
+    asked = list(prompts) if prompts is not None else [""] * len(replies)
+    if len(replies) < 2 or len(asked) != len(replies):
+        raise DataError(
+            "agreement needs at least two replies, and as many prompts where prompts are given",
+            got=f"{len(replies)} replies, {len(asked)} prompts",
+        )
+    kinds = [_kind(prompt, reply) for prompt, reply in zip(asked, replies, strict=True)]
+    pairs = list(combinations(range(len(replies)), 2))
+    same = sum(kinds[i] == kinds[j] for i, j in pairs) / len(pairs)
+    words = sum(rouge_l(replies[i], replies[j]) for i, j in pairs) / len(pairs)
+    return Consistency(same, words, len(replies))
+
+
+def _kind(prompt: str, reply: str) -> str:
+    verdict = answer_type(prompt, reply)
+    return "refusal" if verdict.value == 1.0 else verdict.label
+
+
+@cache
+def _sacrebleu() -> tuple[Any, Any]:
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+
+    return BLEU(effective_order=True), CHRF()
+
+
+@cache
+def _rouge() -> Any:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(["rougeL"])
