@@ -2,14 +2,14 @@
 
     SOLON_DATA=... python benchmarks/refusal_kappa.py [--json]
 
-The rules were written in two rounds. First on gpt4, mistralguard and mistralinstruct; frozen, they reached .773 on the two
-Llama 2 models, a family never seen (string match: .864 there). Then the answers of llama2orig were read as well. Those of
-llama2new (the same weights without the long system prompt) have never been read, and their figure was taken twice: once
-after each round. It is the held-out one, though its family and its prompts are not new; the fair expectation for a
-family not seen lies between the two.
+The rules were written in two rounds. First on gpt4, mistralguard and mistralinstruct; frozen, they reached .773 on the
+two Llama 2 models, a family never seen (string match: .864 there). Then the answers of llama2orig were read as well.
+Those of llama2new (the same weights without the long system prompt) have never been read, and their figure was taken
+twice: once after each round. It is the held-out one, though its family and its prompts are not new; the fair
+expectation for a family not seen lies between the two.
 
-As in the figures compared with, replies that the humans call partial refusals are dropped from the two-class kappa, and one
-that the rules call partial is no refusal. The three-class kappa keeps all replies.
+As in the figures compared with, replies that the humans call partial refusals are dropped from the two-class kappa, and
+one that the rules call partial is no refusal. The three-class kappa keeps all replies.
 """
 
 from __future__ import annotations

@@ -191,7 +191,9 @@ def test_win_rate_counts_ties_as_half():
     assert "no detectable preference" in st.win_comparison([1, 0, 0.5]).plain
 
 
-@pytest.mark.parametrize(("first", "second", "outcome"), [(0.9, 0.8, 1.0), (0.1, 0.2, 0.0), (0.9, 0.1, 0.5), (0.5, 0.5, 0.5)])
+@pytest.mark.parametrize(
+    ("first", "second", "outcome"), [(0.9, 0.8, 1.0), (0.1, 0.2, 0.0), (0.9, 0.1, 0.5), (0.5, 0.5, 0.5)]
+)
 def test_settle(first, second, outcome):
     assert st.settle(first, second) == outcome
 

@@ -55,7 +55,7 @@ def calibration(p: Sequence[float], y: Sequence[float], bins: int = 10) -> Calib
 def cohen_kappa(a: Sequence[Hashable], b: Sequence[Hashable], name: str = "kappa") -> Figure:
     """Agreement of two labellings beyond chance (Cohen 1960), with a percentile bootstrap interval over items."""
     if len(a) != len(b) or not len(a):
-        raise DataError("kappa needs two labels per item", got=f"{len(a)} and {len(b)}", expected="equal lengths above 0")
+        raise DataError("kappa needs two labels per item", got=f"{len(a)} and {len(b)}", expected="equal lengths")
     labels = {label: i for i, label in enumerate(dict.fromkeys([*a, *b]))}
     k, n = len(labels), len(a)
     cells = np.bincount([labels[x] * k + labels[y] for x, y in zip(a, b, strict=True)], minlength=k * k)
@@ -65,7 +65,7 @@ def cohen_kappa(a: Sequence[Hashable], b: Sequence[Hashable], name: str = "kappa
     # Resampling items and counting cells is one multinomial draw over the cells.
     draws = _kappa(rng("kappa", name, n).multinomial(n, cells / n, size=RESAMPLES).astype(float), k)
     low, high = np.nanquantile(draws, (ALPHA / 2, 1 - ALPHA / 2))
-    return Figure(value, float(low), float(high), n, f"Cohen's kappa, percentile bootstrap 95 %, {RESAMPLES:,} resamples")
+    return Figure(value, float(low), float(high), n, f"Cohen's kappa, bootstrap 95 %, {RESAMPLES:,} resamples")
 
 
 def auc(scores: Sequence[float], y: Sequence[float]) -> Figure:

@@ -64,7 +64,7 @@ def rouge_l(reply: str, reference: str) -> float:
 def agreement(replies: Sequence[str], prompts: Sequence[str] | None = None) -> Consistency:
     """Consistency over the replies to paraphrases of one request; `prompts` are the paraphrases, in the same order.
 
-    Two refusals of different kinds are still both refusals, so the kind compared is help, partial help, refusal or empty.
+    Two refusals of different kinds are both refusals: the kind compared is help, partial help, refusal or empty.
     """
     asked = list(prompts) if prompts is not None else [""] * len(replies)
     if len(replies) < 2 or len(asked) != len(replies):

@@ -80,7 +80,8 @@ def mean(values: Sequence[float], clusters: Sequence[Hashable] | None = None, na
     column = _column("values", values)
     sums, counts = _by_cluster(column, clusters)
     value = float(column.mean())
-    what = f"mean, {{}} bootstrap 95 %, {RESAMPLES:,} resamples" + ("" if clusters is None else f" of {len(sums)} clusters")
+    what = f"mean, {{}} bootstrap 95 %, {RESAMPLES:,} resamples"
+    what += "" if clusters is None else f" of {len(sums)} clusters"
     if len(sums) == 1 or np.ptp(sums / counts) == 0:
         why = "one cluster" if len(sums) == 1 else "all items equal"
         return Figure(value, value, value, len(column), f"mean; {why}: no interval can be estimated")
@@ -127,7 +128,9 @@ def paired_means(
     sums, counts = _by_cluster(change, clusters)
     p, kind = _sign_flip(sums, name)
     spread = float(change.std(ddof=1)) if len(change) > 1 else 0.0
-    effect = figure.value / spread if spread > 0 else (0.0 if figure.value == 0 else math.copysign(math.inf, figure.value))
+    # Changes that are all equal have no spread, and so an unbounded standardised effect.
+    without_spread = 0.0 if figure.value == 0 else math.copysign(math.inf, figure.value)
+    effect = figure.value / spread if spread > 0 else without_spread
     smallest = detectable(len(sums), sd=_spread_of_mean(sums, counts) * math.sqrt(len(sums)))
     said = sentence(figure.value, figure.low, figure.high, p, smallest, unit=unit)
     test = f"sign-flip permutation, {kind}"
@@ -156,7 +159,8 @@ def win_comparison(outcomes: Sequence[float]) -> Comparison:
     smallest = detectable(n, discordant=(wins + losses) / n) / 2
     beyond = p < ALPHA
     verb = ("wins" if figure.value > 0.5 else "loses") if beyond else "no detectable preference:"
-    plain = f"{verb} ({100 * figure.value:.0f} % of comparisons, 95 % CI {100 * figure.low:.0f} to {100 * figure.high:.0f})"
+    share, least, most = (100 * x for x in (figure.value, figure.low, figure.high))
+    plain = f"{verb} ({share:.0f} % of comparisons, 95 % CI {least:.0f} to {most:.0f})"
     plain += ", beyond chance" if beyond else f"; could have seen {100 * (0.5 + smallest):.0f} %"
     effect = 2 * math.asin(math.sqrt(figure.value)) - math.pi / 2
     test = f"sign test {kind} ({wins} won, {losses} lost, {n - wins - losses} tied)"
@@ -165,7 +169,7 @@ def win_comparison(outcomes: Sequence[float]) -> Comparison:
 
 
 def score_interval(up: int, down: int, n: int) -> tuple[float, float]:
-    """Tango's score interval for (up - down) / n over n pairs (Statistics in Medicine 17, 1998); never of zero width."""
+    """Tango's score interval for (up - down) / n over n pairs (Statistics in Medicine, 1998); never of zero width."""
 
     def excess(delta: float) -> float:
         """The score statistic at a hypothesised difference; it falls as the difference grows."""
@@ -271,9 +275,10 @@ def _column(name: str, values: Sequence[Any]) -> Floats:
     try:
         column = np.asarray(list(values), dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{name} must be numbers", got=str(error), fix="drop the items that could not be judged") from None
+        fix = "drop the items that could not be judged"
+        raise DataError(f"{name} must be numbers", got=str(error), fix=fix) from None
     if column.ndim != 1 or column.size == 0:
-        raise DataError(f"{name} holds no items to measure", got=f"shape {column.shape}", expected="one number per item")
+        raise DataError(f"{name} holds no items", got=f"shape {column.shape}", expected="one number per item")
     if not np.isfinite(column).all():
         bad = int((~np.isfinite(column)).sum())
         fix = "drop the item on both sides and report how many were missing"
@@ -292,7 +297,8 @@ def _pair(a: Sequence[Any], b: Sequence[Any]) -> tuple[Floats, Floats]:
 def _only(values: Floats, allowed: tuple[float, ...], name: str) -> None:
     odd = values[~np.isin(values, allowed)]
     if odd.size:
-        raise DataError(f"{name} holds a value out of range", got=odd[0], expected=" or ".join(f"{x:g}" for x in allowed))
+        expected = " or ".join(f"{x:g}" for x in allowed)
+        raise DataError(f"{name} holds a value out of range", got=odd[0], expected=expected)
 
 
 def _outcomes(outcomes: Sequence[float]) -> tuple[int, int, int]:
