@@ -1,0 +1,83 @@
+"""Configuration: frozen records that refuse unknown keys and name the nearest known one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from solon.core.errors import ConfigError, MissingError, nearest
+
+
+class Config(BaseModel):
+    """Base of every stage's configuration."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+C = TypeVar("C", bound=Config)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping, loaded safely."""
+    import yaml
+
+    if not path.exists():
+        raise MissingError(f"there is no file {path}", fix="give the path of a YAML file")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML", got=str(error).replace("\n", " ")) from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} is not a YAML mapping", got=type(content).__name__, expected="key: value lines")
+    return content
+
+
+def override(content: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
+    """Apply `finetune.rank=32` style overrides; values are read as YAML."""
+    import yaml
+
+    for assignment in assignments:
+        key, found, value = assignment.partition("=")
+        if not found:
+            raise ConfigError("an override must have the form key=value", got=assignment, fix="for example helpful.rank=32")
+        *parents, last = key.split(".")
+        place = content
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"{parent!r} of {key!r} holds a value, not a section", got=place)
+        place[last] = yaml.safe_load(value)
+    return content
+
+
+def build(kind: type[C], content: Mapping[str, Any], where: str) -> C:
+    """Validate a mapping; the error names the key, the nearest known one, and what was expected."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_sentence(kind, problem, where) for problem in error.errors()[:5])) from error
+
+
+def _sentence(kind: type[BaseModel], problem: Any, where: str) -> str:
+    path = [str(part) for part in problem["loc"]]
+    name = ".".join(path)
+    if problem["type"] == "extra_forbidden":
+        return f"{where}: unknown key {name!r}; {nearest(path[-1], _known(kind, path[:-1]))}"
+    if problem["type"] == "missing":
+        return f"{where}: the key {name!r} is missing"
+    return f"{where}: {name}: {problem['msg']}\n  got:      {problem['input']!r}"
+
+
+def _known(kind: Any, path: list[str]) -> list[str]:
+    """Field names of the section that a path leads to."""
+    for part in path:
+        fields = getattr(kind, "model_fields", {})
+        if part not in fields:
+            break
+        annotation = fields[part].annotation
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        kind = next((option for option in options if hasattr(option, "model_fields")), kind)
+    return sorted(getattr(kind, "model_fields", {}))

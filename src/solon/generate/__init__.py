@@ -1,0 +1,1 @@
+"""Layer 2: sampling with a cache, continuous batching, and rollouts."""

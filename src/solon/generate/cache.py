@@ -1,0 +1,88 @@
+"""Keys and values kept between tokens: a prefix that all rows share, and each row's own part.
+
+Shapes: S slots, k key/value heads, P tokens of the shared prefix, L tokens of own part, h head size. Slot place `j`
+holds position `P + j`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from solon.core.dense import bmm
+from solon.core.taps import Taps
+from solon.models.architecture import Architecture
+from solon.models.block import Attend, query_scale, scores_to_weights
+
+
+class Pages(NamedTuple):
+    """Keys and values of one layer, `[S k L h]` (or `[layers ...]` when stacked)."""
+
+    k: jax.Array
+    v: jax.Array
+
+
+def cache_dtype(low: Any) -> Any:
+    """On a CPU, updating and reading a float32 cache is many times faster than a bf16 one (docs/design/004)."""
+    return jnp.float32 if jax.default_backend() == "cpu" else low
+
+
+def empty(arch: Architecture, slots: int, length: int, dtype: Any) -> list[Pages]:
+    """A cache with room for `length` own tokens in each slot, one entry a layer."""
+    shape = (slots, arch.kv_heads, length, arch.head_dim)
+    return [Pages(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in range(arch.layers)]
+
+
+def attend_cached(arch: Architecture, low: Any, positions_bt: jax.Array, prefix_length: int, decoding: bool) -> Attend:
+    """Attention over the shared prefix and the row's own tokens.
+
+    The layer's state is `(prefix, own)`. When decoding, `own` is the slot cache and the one new key is written into it
+    at `position - P`; otherwise the rows' own keys are the batch's (causal), and they are returned as the new state.
+    """
+    kept = cache_dtype(low)
+
+    def attend(q: jax.Array, k: jax.Array, v: jax.Array, local: Any, state: Any, tap: Taps) -> tuple[jax.Array, Any]:
+        prefix, own = state
+        b, t, n, h = q.shape
+        kv = k.shape[2]
+        # Rounded to the training type first, so that sampler and trainer see the same numbers.
+        q, k, v = (x.astype(low).astype(kept) for x in (q * query_scale(arch), k, v))
+        q = q.reshape(b, t, kv, n // kv, h).transpose(0, 2, 3, 1, 4)  # [b k g t h]
+        k, v = k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3)
+        if decoding:
+            place = positions_bt[:, 0] - prefix_length
+            own = Pages(_write(own.k, k, place), _write(own.v, v, place))
+            key_positions = prefix_length + jnp.arange(own.k.shape[2])[None, None]
+        else:
+            own = Pages(k, v)
+            key_positions = positions_bt[:, None]
+        allowed = _visible(arch, local, positions_bt[..., None], key_positions)
+        scores = bmm(q.reshape(b * kv, -1, h), own.k.reshape(b * kv, -1, h), 2).reshape(b, kv, n // kv, t, -1)
+        if prefix_length:
+            rows = q.transpose(1, 0, 2, 3, 4).reshape(kv, -1, h)
+            shared = bmm(rows, prefix.k, 2).reshape(kv, b, n // kv, t, -1).transpose(1, 0, 2, 3, 4)
+            scores = jnp.concatenate([shared, scores], -1)
+            seen = _visible(arch, local, positions_bt[..., None], jnp.arange(prefix_length)[None, None])
+            allowed = jnp.concatenate([jnp.broadcast_to(seen, (b, t, prefix_length)), jnp.broadcast_to(allowed, (b, t, own.k.shape[2]))], -1)
+        weights = scores_to_weights(arch, scores, allowed[:, None, None]).astype(low).astype(kept)
+        ours = weights[..., prefix_length:].reshape(b * kv, -1, own.k.shape[2])
+        mixed = bmm(ours, own.v.reshape(b * kv, -1, h), 1).reshape(b, kv, n // kv, t, h)
+        if prefix_length:
+            theirs = weights[..., :prefix_length].transpose(1, 0, 2, 3, 4).reshape(kv, -1, prefix_length)
+            mixed += bmm(theirs, prefix.v, 1).reshape(kv, b, n // kv, t, h).transpose(1, 0, 2, 3, 4)
+        return mixed.transpose(0, 3, 1, 2, 4).reshape(b, t, n, h), own
+
+    return attend
+
+
+def _visible(arch: Architecture, local: Any, query: jax.Array, key: jax.Array) -> jax.Array:
+    """`[b t s]`: is the key at or before the query and, on local layers, within the window?"""
+    seen = key <= query
+    return seen & jnp.where(local, query - key < arch.window, True) if arch.window else seen
+
+
+def _write(pages: jax.Array, new: jax.Array, place_b: jax.Array) -> jax.Array:
+    """Write one token's `[b k 1 h]` at each row's own place."""
+    return jax.vmap(lambda page, x, i: jax.lax.dynamic_update_slice(page, x, (0, i, 0)))(pages, new, place_b)

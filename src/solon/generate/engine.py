@@ -1,0 +1,308 @@
+"""The batched sampler: a cache, continuous batching over mixed lengths, and a prefix that is computed only once.
+
+The engine keeps a fixed number of slots. A finished row gives its slot to the next request at the following pause (every
+few tokens). What all prompts begin with (few-shot transcripts, a system turn) is computed once and attended to by all.
+"""
+
+from __future__ import annotations
+
+import os.path
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from solon.core.dense import merge
+from solon.core.errors import DataError
+from solon.core.keys import seed_of
+from solon.core.records import Reply
+from solon.core.weights import Tree, unstack
+from solon.generate.cache import Pages, attend_cached, cache_dtype, empty
+from solon.generate.sample import Enabled, Settings, choose
+from solon.models.architecture import Architecture
+from solon.models.block import compute_dtype, logits, run
+from solon.models.load import Model
+
+PAUSE = 8  # tokens between two looks at which rows have finished
+SHORTEST_PREFIX = 16
+PREFILL_ROWS = (16, 4, 1)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One reply to draw. `key` names its randomness: the same key and prompt always give the same reply."""
+
+    prompt: Sequence[int]
+    key: tuple[Any, ...] = ()
+    max_tokens: int = 128
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    stop: tuple[str, ...] = ()
+
+
+class Slots(NamedTuple):
+    """What the device knows of every slot: `[S]` each, caches one per layer."""
+
+    caches: list[Pages]
+    token: jax.Array
+    position: jax.Array
+    alive: jax.Array
+    left: jax.Array
+    keys: jax.Array
+    settings: Settings
+
+
+@dataclass
+class _Row:
+    request: Request
+    index: int
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+
+class Engine:
+    """A model made ready for sampling: adapters merged, layers unrolled for decoding.
+
+    `sample(requests)` returns replies in the order of the requests; `stream(request)` yields text as it comes.
+    """
+
+    def __init__(self, model: Model, slots: int = 64):
+        self.arch, self.tokenizer, self.slots = model.arch, model.tokenizer, slots
+        self.stacked = jax.tree.map(jnp.asarray, merge(model.params))
+        self.unrolled = {**self.stacked, "blocks": unstack(self.stacked["blocks"], self.arch.layers)}
+        self.stop_ids = jnp.array(sorted(self.tokenizer.stop_ids) or [-1], jnp.int32)
+
+    def sample(
+        self, requests: Sequence[Request], progress: Callable[[int], None] | None = None, seed: int = 0
+    ) -> list[Reply]:
+        """Draw one reply per request. `progress` is told the number of new tokens after each pause."""
+        replies: list[Reply | None] = [None] * len(requests)
+        for index, reply, _ in self._run(requests, seed, progress):
+            if reply is not None:
+                replies[index] = reply
+        return [reply for reply in replies if reply is not None]
+
+    def stream(self, request: Request, seed: int = 0) -> Iterator[list[int]]:
+        """The tokens of one reply, in the pieces in which they are made."""
+        for _, _, fresh in self._run([request], seed, None, pause=1):
+            yield fresh
+
+    def _run(
+        self, requests: Sequence[Request], seed: int, progress: Callable[[int], None] | None, pause: int = PAUSE
+    ) -> Iterator[tuple[int, Reply | None, list[int]]]:
+        if not requests:
+            return
+        plan = _Plan.of(self.arch, requests, self.slots, pause)
+        prefix = self._prefix(requests[0].prompt[: plan.prefix])
+        slots = _vacant(self.arch, plan, compute_dtype(self.stacked))
+        waiting = deque(sorted(range(len(requests)), key=lambda i: (plan.bucket(requests[i]), i)))
+        rows: list[_Row | None] = [None] * plan.slots
+        while waiting or any(rows):
+            slots = self._fill(plan, prefix, slots, requests, waiting, rows, seed)
+            slots, tokens, logprobs, counts = _decode(
+                self.arch, plan.prefix, plan.pause, plan.enabled, self.unrolled, prefix, self.stop_ids, slots
+            )
+            alive = np.asarray(slots.alive)
+            tokens, logprobs, counts = (np.asarray(x) for x in (tokens, logprobs, counts))
+            fresh = 0
+            for place, row in enumerate(rows):
+                if row is None:
+                    continue
+                new = tokens[place, : counts[place]].tolist()
+                row.tokens += new
+                row.logprobs += logprobs[place, : counts[place]].tolist()
+                fresh += len(new)
+                reply = self._finished(row, bool(alive[place]))
+                if reply:
+                    rows[place] = None
+                    slots = slots._replace(alive=slots.alive.at[place].set(False))
+                yield row.index, reply, new
+            if progress:
+                progress(fresh)
+
+    def _fill(
+        self, plan: _Plan, prefix: list[Pages] | None, slots: Slots, requests: Sequence[Request], waiting: deque[int],
+        rows: list[_Row | None], seed: int,
+    ) -> Slots:  # fmt: skip
+        """Give every free slot the next request, prompts of one length bucket together."""
+        free = [place for place, row in enumerate(rows) if row is None]
+        while free and waiting:
+            size = next(n for n in PREFILL_ROWS if n <= max(min(len(free), len(waiting)), 1))
+            taken = [waiting.popleft() for _ in range(size)]
+            places, free = free[:size], free[size:]
+            width = max(plan.bucket(requests[i]) for i in taken)
+            tokens = np.zeros((size, width), np.int32)
+            lengths = np.zeros(size, np.int32)
+            for line, i in enumerate(taken):
+                own = requests[i].prompt[plan.prefix :]
+                tokens[line, : len(own)], lengths[line] = own, len(own)
+                rows[places[line]] = _Row(requests[i], i)
+            given = [requests[i] for i in taken]
+            keys = jax.random.key_data(jax.vmap(jax.random.key)(jnp.array([seed_of(seed, *r.key) for r in given], jnp.uint32)))
+            settings = Settings(*(jnp.array([getattr(r, name) for r in given]) for name in Settings._fields))
+            left = jnp.array([r.max_tokens for r in given], jnp.int32)
+            slots = _prefill(
+                self.arch, plan.prefix, self.stacked, prefix, slots, tokens, lengths, jnp.array(places), keys, settings, left
+            )
+        return slots
+
+    def _prefix(self, tokens: Sequence[int]) -> list[Pages] | None:
+        """Keys and values of the shared beginning, `[k P h]` a layer."""
+        if not len(tokens):
+            return None
+        kept = _prefix_pages(self.arch, self.stacked, jnp.array([list(tokens)], jnp.int32))
+        return [Pages(kept.k[i, 0], kept.v[i, 0]) for i in range(self.arch.layers)]
+
+    def _finished(self, row: _Row, alive: bool) -> Reply | None:
+        """The reply if the row is over: a stop token, a stop string, or no tokens left."""
+        request, stopped = row.request, bool(row.tokens) and row.tokens[-1] in self.tokenizer.stop_ids
+        if request.stop:
+            text = self.tokenizer.decode(row.tokens, skip_special=True)
+            cut = min((at for at in (text.find(s) for s in request.stop) if at >= 0), default=-1)
+            if cut >= 0:
+                keep = self._tokens_up_to(row.tokens, cut)
+                return Reply(text[:cut], tuple(row.tokens[:keep]), tuple(row.logprobs[:keep]), "stop")
+        if alive:
+            return None
+        text = self.tokenizer.decode(row.tokens, skip_special=True)
+        return Reply(text, tuple(row.tokens), tuple(row.logprobs), "stop" if stopped else "length")
+
+    def _tokens_up_to(self, tokens: list[int], characters: int) -> int:
+        """How many tokens it takes to write this many characters."""
+        for count in range(len(tokens) + 1):
+            if len(self.tokenizer.decode(tokens[:count], skip_special=True)) >= characters:
+                return count
+        return len(tokens)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The shapes of one run, from the requests alone."""
+
+    prefix: int
+    length: int
+    slots: int
+    pause: int
+    enabled: Enabled
+
+    @classmethod
+    def of(cls, arch: Architecture, requests: Sequence[Request], slots: int, pause: int) -> _Plan:
+        for request in requests:
+            total = len(request.prompt) + request.max_tokens
+            if not len(request.prompt):
+                raise DataError("a prompt is empty", fix="give at least one token; models with a BOS token always have one")
+            if total > arch.context:
+                got = f"{len(request.prompt)} tokens of prompt and {request.max_tokens} to make"
+                fix = "shorten the prompt or ask for fewer tokens"
+                raise DataError("a prompt does not fit the model's context", got=got, expected=f"{arch.context} in all", fix=fix)
+        shared = _shared(requests)
+        longest = max(_bucket(len(r.prompt) - shared) + r.max_tokens for r in requests)
+        enabled = Enabled(
+            max(r.top_k for r in requests), any(r.top_p < 1 for r in requests), any(r.min_p > 0 for r in requests)
+        )
+        return cls(shared, _rounded(longest, 64), min(slots, _power(len(requests))), pause, enabled)
+
+    def bucket(self, request: Request) -> int:
+        return _bucket(len(request.prompt) - self.prefix)
+
+
+def _bucket(n: int) -> int:
+    """Lengths are rounded up to few different ones, so that few programs are compiled."""
+    return max(32, _power(n)) if n <= 128 else _rounded(n, 128)
+
+
+def _rounded(n: int, to: int) -> int:
+    return -(-n // to) * to
+
+
+def _power(n: int) -> int:
+    return 1 << max(n - 1, 0).bit_length()
+
+
+def _shared(requests: Sequence[Request]) -> int:
+    """Length of the common beginning of all prompts (always leaving one own token), a multiple of 16, or 0."""
+    if len(requests) < 2:
+        return 0
+    first = [list(r.prompt) for r in requests]
+    common = len(os.path.commonprefix(first))
+    common = min(common, min(map(len, first)) - 1)
+    return common if common >= SHORTEST_PREFIX else 0
+
+
+def _vacant(arch: Architecture, plan: _Plan, low: Any) -> Slots:
+    n = plan.slots
+    # One buffer each: they are donated to the programs, and a buffer can be given away only once.
+    settings = Settings(jnp.zeros(n), jnp.zeros(n, jnp.int32), jnp.ones(n), jnp.zeros(n))
+    keys = jnp.zeros((n, *jax.random.key_data(jax.random.key(0)).shape), jnp.uint32)
+    caches = empty(arch, n, plan.length, cache_dtype(low))
+    token, position, left = jnp.zeros(n, jnp.int32), jnp.full(n, plan.prefix, jnp.int32), jnp.zeros(n, jnp.int32)
+    return Slots(caches, token, position, jnp.zeros(n, bool), left, keys, settings)
+
+
+@partial(jax.jit, static_argnums=0)
+def _prefix_pages(arch: Architecture, params: Tree, tokens: jax.Array) -> Pages:
+    positions = jnp.arange(tokens.shape[1])[None]
+    attend = attend_cached(arch, compute_dtype(params), positions, 0, decoding=False)
+    return run(arch, params, tokens, positions, attend, states=(None, None))[1]
+
+
+@partial(jax.jit, static_argnums=(0, 1), donate_argnums=4)
+def _prefill(
+    arch: Architecture, prefix_length: int, params: Tree, prefix: list[Pages] | None, slots: Slots, tokens: jax.Array,
+    lengths: jax.Array, places: jax.Array, keys: jax.Array, settings: Settings, left: jax.Array,
+) -> Slots:  # fmt: skip
+    """Read new prompts and put their keys and values into their slots; the last prompt token is left for decoding."""
+    rows, width = tokens.shape
+    positions = jnp.broadcast_to(prefix_length + jnp.arange(width), (rows, width))
+    attend = attend_cached(arch, compute_dtype(params), positions, prefix_length, decoding=False)
+    shared = jax.tree.map(lambda *xs: jnp.stack(xs), *prefix) if prefix else None
+    pages = run(arch, params, tokens, positions, attend, states=(shared, None))[1]
+    caches = []
+    for layer, cache in enumerate(slots.caches):
+        k = cache.k.at[places, :, :width].set(pages.k[layer].astype(cache.k.dtype))
+        v = cache.v.at[places, :, :width].set(pages.v[layer].astype(cache.v.dtype))
+        caches.append(Pages(k, v))
+    put = lambda old, new: old.at[places].set(new.astype(old.dtype))  # noqa: E731
+    last = jnp.take_along_axis(tokens, lengths[:, None] - 1, -1)[:, 0]
+    return Slots(
+        caches, put(slots.token, last), put(slots.position, prefix_length + lengths - 1),
+        put(slots.alive, jnp.ones(rows, bool)), put(slots.left, left), put(slots.keys, keys),
+        jax.tree.map(put, slots.settings, settings),
+    )  # fmt: skip
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=7)
+def _decode(
+    arch: Architecture, prefix_length: int, pause: int, enabled: Enabled, params: Tree, prefix: list[Pages] | None,
+    stop_ids: jax.Array, slots: Slots,
+) -> tuple[Slots, jax.Array, jax.Array, jax.Array]:  # fmt: skip
+    """Up to `pause` more tokens for every living slot: tokens and log-probabilities `[S pause]`, and how many `[S]`."""
+    count = slots.token.shape[0]
+    shared = prefix or [None] * arch.layers
+
+    def step(state: Any) -> Any:
+        i, s, out, logprobs = state
+        positions = s.position[:, None]
+        attend = attend_cached(arch, compute_dtype(params), positions, prefix_length, decoding=True)
+        h, caches, _ = run(arch, params, s.token[:, None], positions, attend, states=list(zip(shared, s.caches, strict=True)))
+        scores = logits(arch, params, h[:, 0])
+        keys = jax.random.wrap_key_data(s.keys)
+        token, logprob = choose(scores, s.settings, enabled, keys, s.position)
+        token = jnp.where(s.alive, token, s.token)
+        out, logprobs = out.at[:, i].set(token), logprobs.at[:, i].set(logprob)
+        left = s.left - s.alive
+        position = s.position + s.alive
+        alive = s.alive & (left > 0) & ~jnp.isin(token, stop_ids)
+        return i + 1, s._replace(caches=caches, token=token, position=position, alive=alive, left=left), out, logprobs
+
+    start = (0, slots, jnp.zeros((count, pause), jnp.int32), jnp.zeros((count, pause)))
+    before = slots.position
+    _, slots, out, logprobs = jax.lax.while_loop(lambda s: (s[0] < pause) & jnp.any(s[1].alive), step, start)
+    return slots, out, logprobs, slots.position - before

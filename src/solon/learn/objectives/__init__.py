@@ -1,0 +1,1 @@
+"""One file an objective: `loss(params, batch) -> (scalar, metrics)` and how its rows become batches."""

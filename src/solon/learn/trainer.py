@@ -1,0 +1,163 @@
+"""The one training loop. It knows nothing of algorithms: an objective gives the loss, a function gives batch `i`."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from solon.core import checkpoints
+from solon.core.errors import TrainingError
+from solon.core.keys import seed_of
+from solon.core.weights import Tree
+
+# loss(trainable, frozen, batch, key) -> (sum over items, (number of items, {metric: sum over items}))
+Loss = Callable[[Tree, Tree, Any, jax.Array], tuple[jax.Array, tuple[jax.Array, dict[str, jax.Array]]]]
+Batches = Callable[[int], Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to optimise. `warmup` is in steps; the schedule is `cosine` or `constant` after it."""
+
+    steps: int
+    learning_rate: float
+    seed: int = 0
+    warmup: int = 0
+    schedule: str = "cosine"
+    clip: float = 1.0
+    decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    checkpoint_seconds: float = 60.0
+    spike: float = 4.0  # stop when the loss stays this many times above its running median
+    patience: int = 8
+
+
+@dataclass
+class Result:
+    """Trained arrays, one row of metrics a step, and what it cost."""
+
+    trained: Tree
+    history: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    resumed_from: int = 0
+
+
+def learning_rates(plan: Plan) -> optax.Schedule:
+    """Linear warm-up from zero, then cosine to a tenth or constant."""
+    warm = optax.linear_schedule(0.0, plan.learning_rate, max(plan.warmup, 1))
+    rest = max(plan.steps - plan.warmup, 1)
+    if plan.schedule == "constant":
+        after: optax.Schedule = optax.constant_schedule(plan.learning_rate)
+    else:
+        after = optax.cosine_decay_schedule(plan.learning_rate, rest, alpha=0.1)
+    return optax.join_schedules([warm, after], [plan.warmup]) if plan.warmup else after
+
+
+def optimiser(plan: Plan) -> optax.GradientTransformation:
+    """AdamW with clipping by the global norm."""
+    adam = optax.adamw(learning_rates(plan), b1=plan.betas[0], b2=plan.betas[1], weight_decay=plan.decay)
+    return optax.chain(optax.clip_by_global_norm(plan.clip), adam)
+
+
+def _programs(loss: Loss, optimise: optax.GradientTransformation) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Two compiled programs: add one micro-batch's gradient, and take one step with the sum.
+
+    Sums of losses and of items are kept apart, so any cut of a batch into micro-batches gives the same gradient.
+    """
+
+    @jax.jit
+    def accumulate(total: Any, trained: Tree, frozen: Tree, batch: Any, key: jax.Array) -> Any:
+        (value, (items, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(trained, frozen, batch, key)
+        new = (grads, items, {"loss": value, **metrics})
+        return new if total is None else jax.tree.map(jnp.add, total, new)
+
+    @jax.jit
+    def apply(total: Any, trained: Tree, state: Any) -> Any:
+        grads, items, sums = total
+        grads = jax.tree.map(lambda g: g / jnp.maximum(items, 1), grads)
+        norm = optax.global_norm(grads)
+        updates, new_state = optimise.update(grads, state, trained)
+        good = jnp.isfinite(norm)
+        keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)  # noqa: E731
+        metrics = {name: value / jnp.maximum(items, 1) for name, value in sums.items()}
+        trained, state = keep(optax.apply_updates(trained, updates), trained), keep(new_state, state)
+        return trained, state, {**metrics, "items": items, "gradient_norm": norm}
+
+    return accumulate, apply
+
+
+def train(
+    loss: Loss, trained: Tree, frozen: Tree, batches: Batches, plan: Plan, folder: Path | None = None,
+    report: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
+) -> Result:  # fmt: skip
+    """Run `plan.steps` steps; with a folder, go on from its newest checkpoint, bit for bit as if never stopped.
+
+    `batches(i)` gives the micro-batches of step `i` and must depend on `i` alone. Raises `TrainingError` on a loss that
+    is not a number or that spikes; the last good state stays on disk.
+    """
+    optimise = optimiser(plan)
+    state = optimise.init(trained)
+    accumulate, apply = _programs(loss, optimise)
+    result = Result(trained)
+    like = {"trained": trained, "state": state, "losses": jnp.zeros(plan.steps), "seconds": jnp.zeros(())}
+    found = checkpoints.restore(folder, like) if folder else None
+    if found:
+        result.resumed_from, like = found
+        trained, state, result.seconds = like["trained"], like["state"], float(like["seconds"])
+        result.history = [{"step": i, "loss": float(x)} for i, x in enumerate(like["losses"][: found[0]])]
+    begin, saved = time.monotonic(), time.monotonic()
+    before = result.seconds
+    waiting: tuple[int, Any] | None = None
+    for step in range(result.resumed_from, plan.steps):
+        total = None
+        for place, batch in enumerate(batches(step)):
+            key = jax.random.key(seed_of("step", plan.seed, step, place))
+            total = accumulate(total, trained, frozen, batch, key)
+        trained, state, metrics = apply(total, trained, state)
+        if waiting:  # read one step late, so that the device never waits for the log
+            _record(result, plan, *waiting, report)
+        waiting = (step, metrics)
+        if folder and time.monotonic() - saved > plan.checkpoint_seconds:
+            _record(result, plan, *waiting, report)
+            waiting = None
+            result.seconds = before + time.monotonic() - begin
+            _save(folder, step + 1, trained, state, result, plan)
+            saved = time.monotonic()
+    if waiting:
+        _record(result, plan, *waiting, report)
+    result.trained, result.seconds = trained, before + time.monotonic() - begin
+    if folder and result.resumed_from < plan.steps:
+        _save(folder, plan.steps, trained, state, result, plan)
+    return result
+
+
+def _save(folder: Path, step: int, trained: Tree, state: Any, result: Result, plan: Plan) -> None:
+    losses = jnp.array([row["loss"] for row in result.history] + [0.0] * (plan.steps - step))
+    seconds = jnp.asarray(result.seconds)
+    checkpoints.save(folder, step, {"trained": trained, "state": state, "losses": losses, "seconds": seconds})
+
+
+def _record(
+    result: Result, plan: Plan, step: int, metrics: dict[str, jax.Array], report: Callable[[int, dict[str, float]], None]
+) -> None:
+    row = {name: float(value) for name, value in metrics.items()}
+    way_out = "lower the learning rate or look at the rows of this step; the last good state is kept"
+    if not all(math.isfinite(row[name]) for name in ("loss", "gradient_norm")):
+        raise TrainingError(f"the loss is not a number at step {step}", got=row["loss"], fix=way_out)
+    result.history.append({"step": step, **row})
+    report(step, row)
+    losses = [abs(r["loss"]) for r in result.history]
+    if len(losses) >= 4 * plan.patience:
+        usual = statistics.median(losses[: -plan.patience])
+        if min(losses[-plan.patience :]) > plan.spike * usual:
+            got = f"{losses[-1]:.3g} after a median of {usual:.3g}"
+            raise TrainingError(f"the loss has run away at step {step}", got=got, fix=way_out)

@@ -1,0 +1,104 @@
+"""From a model's name to weights in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from solon.core import plugins
+from solon.core.errors import ModelError
+from solon.core.weights import Tree, Weight, is_weight, path_name
+from solon.models.architecture import Architecture, spec
+from solon.models.formats import Checkpoint, read
+from solon.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model ready for use: its architecture, its weights as a tree, its tokenizer, and what it is called."""
+
+    name: str
+    arch: Architecture
+    params: Tree
+    tokenizer: Tokenizer
+    licence: str
+    digest: str
+
+
+def family(model_type: str) -> ModuleType:
+    """The family file that claims a Hugging Face `model_type`."""
+    known = {kind: name for name in plugins.names("families") for kind in plugins.load("families", name).MODEL_TYPES}
+    if model_type not in known:
+        raise ModelError(f"no model family reads the type {model_type!r}", expected=", ".join(sorted(known)))
+    return plugins.load("families", known[model_type])
+
+
+def load(name: str, dtype: Any = jnp.float32) -> Model:
+    """Load a model by catalogue name, folder, file or hub name. Matrices get `dtype`; norms and biases stay float32."""
+    from solon.models.hub import locate
+
+    return from_checkpoint(name, read(locate(name)), dtype)
+
+
+def from_checkpoint(name: str, checkpoint: Checkpoint, dtype: Any = jnp.float32) -> Model:
+    maker = family(checkpoint.config["model_type"])
+    arch = maker.architecture(checkpoint.config)
+    params = to_tree(arch, maker.names(arch), checkpoint.tensors, dtype)
+    return Model(name, arch, params, checkpoint.tokenizer, checkpoint.licence, checkpoint.digest)
+
+
+def to_tree(arch: Architecture, names: Mapping[str, str], tensors: Mapping[str, np.ndarray], dtype: Any) -> Tree:
+    """Solon's tree from Hugging Face tensors. Every tensor must be used, and every weight found, in its exact shape."""
+    used: set[str] = set()
+
+    def one(path: Any, w: Weight) -> jax.Array:
+        pattern = names[path_name(path)]
+        wanted = [pattern.format(i) for i in range(arch.layers)] if w.stacked else [pattern]
+        layers = [_oriented(arch, w, name, tensors) for name in wanted]
+        used.update(wanted)
+        array = np.stack(layers) if w.stacked else layers[0]
+        return jnp.asarray(array, dtype if w.ins else jnp.float32)
+
+    tree = jax.tree_util.tree_map_with_path(one, spec(arch), is_leaf=is_weight)
+    # A tied output may be stored a second time; rotary tables are derived.
+    unused = {n for n in tensors if n not in used and n != "lm_head.weight" and not n.endswith("rotary_emb.inv_freq")}
+    if unused:
+        raise ModelError(f"the checkpoint has tensors that the family does not use: {', '.join(sorted(unused)[:5])}")
+    return tree
+
+
+def _oriented(arch: Architecture, w: Weight, name: str, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+    """One layer's tensor in Solon's layout: Hugging Face stores `[out, in]`, Solon `[*ins, *outs]`."""
+    if name not in tensors:
+        raise ModelError(f"the checkpoint lacks the tensor {name!r}", fix="download the model again: it is not complete")
+    array = tensors[name]
+    shape = tuple(arch.sizes[axis] for axis in (*w.ins, *w.outs))
+    rows, columns = (int(np.prod([arch.sizes[axis] for axis in axes])) for axes in (w.ins, w.outs))
+    turned = bool(w.ins) and w.ins != ("vocab",)
+    expected = ((columns, rows) if turned else (rows, columns)) if w.ins else (columns,)
+    if array.shape != expected:
+        raise ModelError(f"the tensor {name!r} has the wrong shape", got=array.shape, expected=expected)
+    return (array.T if turned else array).reshape(shape)
+
+
+def to_tensors(arch: Architecture, names: Mapping[str, str], params: Tree) -> dict[str, np.ndarray]:
+    """The inverse of `to_tree`: Hugging Face names and layouts, float32."""
+    out: dict[str, np.ndarray] = {}
+
+    def one(path: Any, w: Weight, leaf: Any) -> None:
+        array = np.asarray(leaf, np.float32)
+        layers = list(array) if w.stacked else [array]
+        for i, layer in enumerate(layers):
+            rows = int(np.prod([arch.sizes[axis] for axis in w.ins])) if w.ins else 0
+            flat = layer.reshape(rows, -1) if w.ins else layer.reshape(-1)
+            flat = flat.T if w.ins and w.ins != ("vocab",) else flat
+            out[names[path_name(path)].format(i)] = np.ascontiguousarray(flat)
+
+    jax.tree_util.tree_map_with_path(one, spec(arch), params, is_leaf=is_weight)
+    return out
