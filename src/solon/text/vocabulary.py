@@ -134,7 +134,8 @@ def sentence_pieces(
     backend = Backend(model)
     replace = normalizers.Replace(" ", "\u2581")
     backend.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), replace]) if space_prefix else replace
-    backend.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
+    steps = [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
+    backend.decoder = decoders.Sequence([*steps, decoders.Strip(" ", 1, 0)] if space_prefix else steps)
     _add_tokens(backend, tokens, types)
     return backend
 
@@ -296,9 +297,9 @@ def _from_sentencepiece(path: Path, settings: Mapping[str, Any]) -> tuple[Backen
         raise ModelError("tokenizer.model cannot be read", got=error, fix="fetch the file again") from error
     if model.trainer_spec.model_type != model.trainer_spec.BPE:
         raise ModelError("tokenizer.model is not of the BPE kind", got=model.trainer_spec.model_type, expected="BPE")
-    if model.normalizer_spec.precompiled_charsmap:
+    if model.normalizer_spec.precompiled_charsmap or model.normalizer_spec.remove_extra_whitespaces:
         raise ModelError(
-            "tokenizer.model rewrites characters before it splits them, which Solon does not do",
+            "tokenizer.model rewrites characters or spaces before it splits them, which Solon does not do",
             got=model.normalizer_spec.name,
             fix="use a folder with tokenizer.json",
         )
