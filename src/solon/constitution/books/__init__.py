@@ -1,0 +1,1 @@
+"""Constitutions that come with Solon, as YAML files."""
