@@ -57,6 +57,7 @@ class Demonstration:
     id: str
     messages: Conversation
     source: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,47 @@ class Preference:
     p_first: float
     principle: str = ""
     source: str = ""
+
+
+@dataclass(frozen=True)
+class LabelledPair:
+    """A pair whose better reply is known beforehand, to find out how far a judge can be trusted. `kind` says what makes
+    the chosen reply the better one."""
+
+    id: str
+    prompt: Conversation
+    chosen: str
+    rejected: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """A multiple-choice question; `answer` is the place of the right choice, from 0."""
+
+    id: str
+    question: str
+    choices: tuple[str, ...]
+    answer: int
+    topic: str = ""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A stretch of plain text, to measure perplexity on."""
+
+    id: str
+    text: str
+    genre: str = ""
+
+
+@dataclass(frozen=True)
+class Paraphrase:
+    """Several wordings of one request, which deserve the same kind of reply."""
+
+    id: str
+    prompts: tuple[str, ...]
+    kind: str = ""
 
 
 @dataclass(frozen=True)
