@@ -195,7 +195,7 @@ def test_llama3_scaling_is_recognised_or_refused(tmp_path):
 
     class Stub:
         path = tmp_path / "x"
-        fields = {"general.architecture": "llama", "llama.rope.freq_base": 500000.0}
+        fields = {"general.architecture": "llama", "llama.rope.freq_base": 500000.0}  # noqa: RUF012
 
         def array(self, name: str) -> np.ndarray:
             return self.divisors
@@ -298,3 +298,103 @@ def test_real_smollm2():
     assert checkpoint.licence == "apache-2.0" and checkpoint.tokenizer.stop_ids == {0, 2}
     embedding = checkpoint.tensors["model.embed_tokens.weight"]
     assert embedding.shape == (49152, 576) and np.isfinite(embedding).all() and 0.05 < embedding.std() < 0.5
+
+
+def reference_model(arch: str, vocab: int):
+    """The same tiny architecture in transformers, with random weights that are not near their starting values."""
+    import torch
+    import transformers
+
+    name = {"gemma3": "Gemma3Text"}.get(arch, arch.capitalize())
+    settings = {
+        "vocab_size": vocab,
+        "hidden_size": WIDTH,
+        "intermediate_size": FORWARD,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "num_key_value_heads": GROUPS,
+        "head_dim": SIZE,
+        "max_position_embeddings": 128,
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": arch not in ("llama", "qwen3"),
+        "attn_implementation": "eager",
+        "pad_token_id": 0,
+    }
+    if arch in FOUR_NORMS:
+        settings |= {"sliding_window": 32, "query_pre_attn_scalar": SIZE}
+    if arch == "gemma3":
+        full, near = ({"rope_type": "default", "rope_theta": 10000.0} for _ in range(2))
+        settings["rope_parameters"] = {"full_attention": full, "sliding_attention": near}
+    config = getattr(transformers, name + "Config")(**settings)
+    model = getattr(transformers, {"gemma3": "Gemma3"}.get(arch, arch.capitalize()) + "ForCausalLM")(config).eval()
+    with torch.no_grad():
+        for name, array in tiny_tensors(arch, vocab).items():
+            model.get_parameter(name).copy_(torch.from_numpy(array * 3))
+    return model
+
+
+def llama_cpp_logprobs(path: Path, ids: list[int], vocab: int) -> np.ndarray:
+    """llama.cpp's log-probabilities of the next token."""
+    import urllib.request
+
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(path)
+    params.no_extra_bufts = True  # its AMX buffers crash on some processors
+    params.n_ctx, params.n_parallel, params.warmup = 256, 1, False
+    server = xllamacpp.Server(params)
+    body = {"prompt": ids, "n_predict": 1, "n_probs": vocab, "temperature": 0.0, "cache_prompt": False}
+    request = urllib.request.Request(
+        server.listening_address + "/completion", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as reply:
+        top = json.load(reply)["completion_probabilities"][0]["top_logprobs"]
+    out = np.full(vocab, np.nan)
+    for row in top:
+        out[row["id"]] = row["logprob"]
+    return out
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_layouts_are_what_llama_cpp_and_transformers_mean(arch, tmp_path):
+    """The file makes llama.cpp compute what transformers computes, and reading it gives transformers' weights back."""
+    import torch
+
+    tokens = vocabulary()
+    model = reference_model(arch, len(tokens))
+    tensors = {name: model.get_parameter(name).detach().numpy() for name in shapes(arch, len(tokens))}
+    path = write_gguf(tmp_path / "tiny.gguf", arch, tensors, tokens)
+    ids = [5, 90, 17, 203, 44, 8, 8, 150, 31, 77, 240, 12]
+    with torch.no_grad():
+        expected = torch.log_softmax(model(torch.tensor([ids])).logits[0, -1].double(), -1).numpy()
+    got = llama_cpp_logprobs(path, ids, len(tokens))
+    known = np.isfinite(got)
+    assert known.sum() > 100
+    np.testing.assert_allclose(got[known], expected[known], atol=0.02)
+    checkpoint = read(path)
+    for name, array in tensors.items():
+        np.testing.assert_allclose(checkpoint.tensors[name], array, atol=5e-7)
+    # And transformers, given our tensors and settings, computes the same.
+    config = type(model.config)(**{key: value for key, value in checkpoint.config.items() if key != "model_type"})
+    again = type(model)(config).eval()
+    state = {name: torch.from_numpy(checkpoint.tensors[name].copy()) for name in checkpoint.tensors}
+    again.load_state_dict(state, strict=False)
+    with torch.no_grad():
+        logprobs = torch.log_softmax(again(torch.tensor([ids])).logits[0, -1].double(), -1).numpy()
+    np.testing.assert_allclose(logprobs, expected, atol=1e-4)
+
+
+@pytest.mark.parity
+def test_real_smollm2_as_transformers_reads_it():
+    from transformers import AutoModelForCausalLM
+
+    from solon.models.hub import locate
+
+    path = locate("smollm2-135m-instruct", progress=False)
+    reference = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name).state_dict()
+    checkpoint = read(path)
+    for name in checkpoint.tensors:
+        np.testing.assert_array_equal(checkpoint.tensors[name], reference[name].float().numpy(), err_msg=name)
+    assert set(reference) - set(checkpoint.tensors) <= {"lm_head.weight"}

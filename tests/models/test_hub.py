@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from collections import namedtuple
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -135,7 +136,6 @@ def test_hub_that_cannot_be_reached_names_the_catalogue(catalogue, monkeypatch):
 
 def test_hub_fetches_no_pickle_and_no_code(catalogue, monkeypatch, tmp_path):
     import huggingface_hub
-    from fnmatch import fnmatch
 
     asked = {}
 

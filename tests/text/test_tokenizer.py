@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -109,7 +110,7 @@ def _merge_by_score(text: str, score_of: dict[str, float]) -> list[str]:
     """SentencePiece's rule, written as it reads: join the best-scoring neighbours, the leftmost of equals."""
     parts = list(text)
     while True:
-        joins = [(-score_of[a + b], place) for place, (a, b) in enumerate(zip(parts, parts[1:])) if a + b in score_of]
+        joins = [(-score_of[a + b], place) for place, (a, b) in enumerate(pairwise(parts)) if a + b in score_of]
         if not joins:
             return parts
         place = min(joins)[1]
