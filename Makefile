@@ -1,0 +1,90 @@
+# Everything that is typed on a fresh machine. A second call is quick: a stamp is redone only when pyproject.toml changes.
+#
+#   make align                    align the quickstart model and say where the report is
+#   make align RECIPE=... ARGS="finetune.rank=32"
+#   make test  ARGS="-k tokenizer"
+#   make help                     the rest
+
+SHELL  := /bin/bash
+VENV   ?= .venv
+PARITY ?= .venv-parity
+RECIPE ?= recipes/quickstart.yaml
+ARGS   ?=
+BIN     = $(VENV)/bin
+# The version that the reference values were made with.
+TORCH   = torch==2.13.0
+INSTALL = -m pip install --quiet --disable-pip-version-check
+
+export SOLON_ACCEPT_LICENCE
+export JAX_PLATFORMS ?= cpu
+
+.PHONY: help align install test slow parity lint types bench clean
+
+help:
+	@printf '%s\n' 'make align    align the quickstart model (RECIPE=..., ARGS="key=value ...")' \
+	  'make test     default and real tests (ARGS="-k name")' 'make slow     tests that take minutes' \
+	  'make parity   tests against torch, transformers, peft and llama.cpp' 'make lint     ruff' \
+	  'make types    mypy' 'make bench    benchmarks against peers' 'make clean    remove the environments'
+
+align: $(VENV)/ready
+	@$(BIN)/solon align $(RECIPE) $(ARGS)
+	@echo "report: $$($(BIN)/solon report latest --path)"
+
+install: $(VENV)/ready
+
+test: $(VENV)/ready-test
+	@$(BIN)/python -m pytest $(ARGS)
+
+# Exit status 5 says that no test is marked so, which is no failure.
+slow: $(VENV)/ready-test
+	@$(BIN)/python -m pytest -m 'slow and not parity and not gpu' $(ARGS) || [ $$? -eq 5 ]
+
+parity: $(PARITY)/ready
+	@$(PARITY)/bin/python -m pytest -m 'parity and not gpu' $(ARGS)
+
+lint: $(VENV)/ready-test
+	@$(BIN)/ruff check .
+
+types: $(VENV)/ready-test
+	@$(BIN)/mypy
+
+bench: $(VENV)/ready-test
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS) || exit 1; done
+
+clean:
+	rm -rf $(VENV) $(PARITY)
+
+# A Python of 3.11 or newer that can make environments; PYTHON=/path/to/python chooses another.
+define find_python
+	found=; for name in $(PYTHON) python3.12 python3.13 python3.11 python3.14 python3 python; do \
+	  if "$$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	    found="$$name"; break; fi; done; \
+	if [ -z "$$found" ]; then \
+	  echo "Solon needs Python 3.11 or newer with the venv module, and none was found." >&2; \
+	  echo "  got:   $$(python3 --version 2>&1 || echo no python3)" >&2; \
+	  echo "  to do: install one (on Debian: apt-get install python3 python3-venv), or call make PYTHON=/path/to/python" >&2; \
+	  exit 2; fi
+endef
+
+$(VENV)/bin/python:
+	@$(find_python); echo "making $(VENV) with $$($$found --version)"; $$found -m venv $(VENV)
+
+$(PARITY)/bin/python:
+	@$(find_python); echo "making $(PARITY) with $$($$found --version)"; $$found -m venv $(PARITY)
+
+$(VENV)/ready: pyproject.toml | $(VENV)/bin/python
+	@echo "installing solon (once; about two minutes)"
+	@$(BIN)/python $(INSTALL) -e .
+	@touch $@
+
+$(VENV)/ready-test: $(VENV)/ready
+	@echo "installing what the tests need (once)"
+	@$(BIN)/python $(INSTALL) -e '.[test]'
+	@touch $@
+
+# torch first and alone, so that nothing else chooses which build of it comes.
+$(PARITY)/ready: pyproject.toml | $(PARITY)/bin/python
+	@echo "installing the reference libraries (once; some minutes)"
+	@$(PARITY)/bin/python $(INSTALL) $(TORCH)
+	@$(PARITY)/bin/python $(INSTALL) -e '.[parity]'
+	@touch $@
