@@ -1,0 +1,1 @@
+"""Stages: each takes artifacts and gives back one artifact."""
