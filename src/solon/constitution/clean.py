@@ -29,7 +29,9 @@ _NEXT_TURN = re.compile(
     r"|\n\s*[*#]*(?:user|human|assistant|critique ?request|revision ?request)[*]*\s*:",
     re.IGNORECASE,
 )
-_REVISION_HEADING = re.compile(r"\n[\s#*_]*(?:revision|(?:revised|rewritten) (?:reply|response|answer))[*_]*\s*:[*_]*\s*", re.I)
+_REVISION_HEADING = re.compile(
+    r"\n[\s#*_]*(?:revision|(?:revised|rewritten) (?:reply|response|answer))[*_]*\s*:[*_]*\s*", re.I
+)
 # A critique speaks about a reply, in the third person; a revision is one.
 _ABOUT_A_REPLY = re.compile(
     r"^(?:the|my|your|this|that) (?:last |first |previous |original |revised )?(?:reply|response) (?:\w+ )?"

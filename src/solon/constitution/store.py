@@ -108,7 +108,9 @@ class Book(Record):
         for one in self.principles:
             if one.id == id:
                 return one
-        raise MissingError(f"the book {self.name!r} has no principle {id!r}", fix=nearest(id, [p.id for p in self.principles]))
+        raise MissingError(
+            f"the book {self.name!r} has no principle {id!r}", fix=nearest(id, [p.id for p in self.principles])
+        )
 
 
 class _Header(Record):
@@ -143,7 +145,9 @@ class Change:
 
 def names() -> list[str]:
     """The books that come with Solon."""
-    return sorted(path.stem for path in BOOKS.glob("*.yaml") if re.search(r"^principles:", path.read_text("utf-8"), re.M))
+    return sorted(
+        path.stem for path in BOOKS.glob("*.yaml") if re.search(r"^principles:", path.read_text("utf-8"), re.M)
+    )
 
 
 def load(name_or_path: str | Path) -> Book:
@@ -152,11 +156,16 @@ def load(name_or_path: str | Path) -> Book:
     if Path(text).suffix in (".yaml", ".yml") or "/" in text or "\\" in text:
         path = Path(text)
         if not path.is_file():
-            raise MissingError(f"there is no constitution file {text!r}", fix="give the path of a YAML file, or one of: " + ", ".join(names()))
+            raise MissingError(
+                f"there is no constitution file {text!r}",
+                fix="give the path of a YAML file, or one of: " + ", ".join(names()),
+            )
     else:
         path = BOOKS / f"{text}.yaml"
         if text not in names():
-            raise MissingError(f"no constitution is called {text!r}", fix=nearest(text, names()) + "; or give the path of a YAML file")
+            raise MissingError(
+                f"no constitution is called {text!r}", fix=nearest(text, names()) + "; or give the path of a YAML file"
+            )
     return _load(path, path.stat().st_mtime_ns)
 
 
@@ -186,21 +195,23 @@ def _load(path: Path, changed: int) -> Book:
 
 def _principle(file: str, place: int, values: Any) -> Principle:
     known = values.get("id") if isinstance(values, Mapping) else None
-    return checked(Principle, values, f"{file}, principle {known!r}" if known else f"{file}, principle {place + 1}", DataError)
+    return checked(
+        Principle, values, f"{file}, principle {known!r}" if known else f"{file}, principle {place + 1}", DataError
+    )
 
 
 def _beside(path: Path, name: str) -> Path:
     """A file in the book's own folder: a book that somebody else wrote reads nothing else."""
     if Path(name).name != name or not (path.parent / name).is_file():
         raise DataError(
-            f"{path.name}: the field 'transcripts' does not name a file", got=name, expected="a file in the same folder as the book"
+            f"{path.name}: the field 'transcripts' does not name a file",
+            got=name,
+            expected="a file in the same folder as the book",
         )
     return path.parent / name
 
 
-def _few_shot(
-    path: Path, principles: Mapping[str, Principle]
-) -> tuple[tuple[Transcript, ...], tuple[Comparison, ...]]:
+def _few_shot(path: Path, principles: Mapping[str, Principle]) -> tuple[tuple[Transcript, ...], tuple[Comparison, ...]]:
     """The few-shot material, with the requests of the principles that it names filled in."""
     file = checked(_FewShot, _yaml(path), path.name, DataError)
 
@@ -215,7 +226,9 @@ def _few_shot(
         one = checked(Transcript, values, where, DataError)
         if not (one.critique_request and one.revision_request):
             by = named(one.principle, where)
-            one = one.model_copy(update={"critique_request": by.critique_request, "revision_request": by.revision_request})
+            one = one.model_copy(
+                update={"critique_request": by.critique_request, "revision_request": by.revision_request}
+            )
         transcripts.append(one)
     for place, values in enumerate(file.comparisons):
         where = f"{path.name}, comparison {place + 1}"

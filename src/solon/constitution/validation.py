@@ -34,9 +34,11 @@ def checked(record: type[R], values: Any, where: str, error: type[SolonError]) -
     if first["type"] == "missing":
         raise error(f"{where}: the field {field!r} is missing", fix=_hint(path[-1], values, record))
     said = str(first["msg"]).removeprefix("Value error, ")
-    hint = nearest(first["input"], first["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")) if (
-        first["type"] == "literal_error" and isinstance(first["input"], str)
-    ) else ""
+    hint = (
+        nearest(first["input"], first["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", "))
+        if (first["type"] == "literal_error" and isinstance(first["input"], str))
+        else ""
+    )
     raise error(f"{where}: the field {field!r} cannot be used", got=repr(first["input"])[:80], expected=said, fix=hint)
 
 
