@@ -143,7 +143,7 @@ def test_half_filled_rows_do_not_break_the_page():
     }
     shown = visible(page(report))
     assert "not measured" in shown and "New figure" in shown and "nan" not in shown.lower().replace("finance", "")
-    for empty in ({key: None for key in OPTIONAL}, {key: [] for key in OPTIONAL}, {key: {} for key in OPTIONAL}):
+    for empty in (dict.fromkeys(OPTIONAL, value) for value in (None, [], {})):
         Tags(page(empty))
 
 

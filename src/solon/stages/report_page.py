@@ -306,7 +306,7 @@ def _lineage(nodes: Sequence[Report]) -> Report:
             "stage": say.words(node.get("stage") or ""),
             "inputs": [
                 {
-                    "role": str(source.get("role") or ""),
+                    "role": say.words(source.get("role") or "").lower(),
                     "id": str(source.get("id") or ""),
                     "stage": say.words(names.get(str(source.get("id")), "")).lower(),
                 }
