@@ -86,7 +86,7 @@ class LabelledPair:
 
 
 @dataclass(frozen=True)
-class Question:
+class MultipleChoice:
     """A multiple-choice question; `answer` is the place of the right choice, from 0."""
 
     id: str
