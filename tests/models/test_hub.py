@@ -117,7 +117,7 @@ def test_locate_files_folders_and_unknown_names(catalogue, tmp_path):
     assert hub.locate(tmp_path) == tmp_path
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(MissingError, match="0 .gguf files"):
+    with pytest.raises(MissingError, match=r"0 .gguf files"):
         hub.locate(empty)
     with pytest.raises(MissingError, match="did you mean 'tiny-one'"):
         hub.locate("tiny-onee")

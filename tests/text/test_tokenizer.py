@@ -84,7 +84,7 @@ def test_turn_marks_are_control_tokens_whatever_the_file_says():
 
 
 def test_unknown_rules_are_refused():
-    with pytest.raises(ModelError, match="tokenizer.ggml.pre = 'klingon'"):
+    with pytest.raises(ModelError, match=r"tokenizer.ggml.pre = 'klingon'"):
         Tokenizer.from_gguf(byte_fields("klingon"))
     with pytest.raises(ModelError, match="unknown kind of vocabulary"):
         Tokenizer.from_gguf(byte_fields() | {"tokenizer.ggml.model": "bert"})

@@ -57,11 +57,10 @@ class LlamaCpp:
             return json.load(reply)["tokens"]
 
 
-def with_rules(source: Path, target: Path, changes: dict[str, object]) -> Path:
-    """A tiny Llama that has the vocabulary of `source` with some settings changed."""
+def with_rules(fields: dict[str, object], target: Path) -> Path:
+    """A tiny Llama that has this vocabulary."""
     from gguf import GGUFWriter
 
-    fields = {key: value for key, value in open_file(source).fields.items() if key.startswith("tokenizer.")} | changes
     writer = GGUFWriter(target, "llama")
     writer.add_block_count(1)
     writer.add_context_length(256)
@@ -86,6 +85,10 @@ def with_rules(source: Path, target: Path, changes: dict[str, object]) -> Path:
     return target
 
 
+def vocabulary_of(path: Path) -> dict[str, object]:
+    return {key: value for key, value in open_file(path).fields.items() if key.startswith("tokenizer.")}
+
+
 @pytest.fixture(scope="module")
 def smollm2() -> Path:
     return hub.locate("smollm2-135m-instruct", progress=False)
@@ -104,10 +107,48 @@ def test_smollm2_as_llama_cpp(smollm2, special):
 
 @pytest.mark.parametrize("rules", ["llama-bpe", "qwen2", "gpt-2", "default"])
 def test_other_rules_as_llama_cpp(smollm2, rules, tmp_path):
-    path = with_rules(smollm2, tmp_path / "rules.gguf", {"tokenizer.ggml.pre": rules})
+    path = with_rules(vocabulary_of(smollm2) | {"tokenizer.ggml.pre": rules}, tmp_path / "rules.gguf")
     # Qwen's own tokenizer composes characters; llama.cpp does not, and Solon follows Qwen.
     texts = [text for text in HARD + noise(400) if rules != "qwen2" or "\u0301" not in text]
     assert differences(path, texts, True) == []
+
+
+def trained_fields() -> dict[str, object]:
+    """A SentencePiece vocabulary trained here, as llama.cpp's converter writes it."""
+    import io
+
+    import sentencepiece
+
+    sink = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([Path(__file__).read_text("utf-8")[:40000], "Don't stop 1984 it's. "] * 3),
+        model_writer=sink,
+        model_type="bpe",
+        vocab_size=900,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        max_sentence_length=100000,
+        minloglevel=2,
+    )
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=sink.getvalue())
+    ids = range(pieces.vocab_size())
+    types = [2 if id == 0 else 3 if pieces.is_control(id) else 6 if pieces.is_byte(id) else 1 for id in ids]
+    return {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": [pieces.id_to_piece(id) for id in ids],
+        "tokenizer.ggml.token_type": types,
+        "tokenizer.ggml.scores": [float(pieces.get_score(id)) for id in ids],
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+    }
+
+
+@pytest.mark.parametrize("special", [True, False])
+@pytest.mark.parametrize("prefix", [False, True])
+def test_sentencepiece_as_llama_cpp(prefix, special, tmp_path):
+    path = with_rules(trained_fields() | {"tokenizer.ggml.add_space_prefix": prefix}, tmp_path / "pieces.gguf")
+    assert differences(path, [*HARD, *noise(400), "</s><s>x", "a </s> b"], special) == []
 
 
 @pytest.mark.parametrize("prefix", [False, True])
@@ -117,7 +158,7 @@ def test_gemma_as_llama_cpp(prefix, tmp_path):
         pytest.skip(
             "the Gemma file is not in the cache, and its terms are accepted by people: solon models pull gemma3-270m"
         )
-    path = with_rules(path, tmp_path / "gemma.gguf", {"tokenizer.ggml.add_space_prefix": prefix})
+    path = with_rules(vocabulary_of(path) | {"tokenizer.ggml.add_space_prefix": prefix}, tmp_path / "gemma.gguf")
     assert differences(path, HARD + noise(400), True) == []
 
 

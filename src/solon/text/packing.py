@@ -103,7 +103,7 @@ def _first_fit(order: Sequence[int], sizes: Sequence[int], length: int) -> list[
     rooms: list[int] = []
     for row in order:
         size = sizes[row]
-        fitting = [room for room in rooms[bisect_left(rooms, size) :]]
+        fitting = rooms[bisect_left(rooms, size) :]
         room = min(fitting, key=lambda room: by_room[room][0], default=None)
         if room is None:
             lines.append([row])

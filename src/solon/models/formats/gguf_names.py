@@ -49,8 +49,8 @@ def hf_config(file: File) -> dict[str, Any]:
         )
     if _field(file, "expert_count", 0):
         raise ModelError("mixtures of experts cannot be read from GGUF", got=f"{_field(file, 'expert_count')} experts")
-    heads, width = _field(file, "attention.head_count"), _field(file, "embedding_length")
-    head_size = _field(file, "attention.key_length", _field(file, "rope.dimension_count", width // heads))
+    heads, width = _count(file, "attention.head_count"), _count(file, "embedding_length")
+    head_size = _count(file, "attention.key_length", _field(file, "rope.dimension_count", width // heads))
     embedding = file.tensors.get("token_embd.weight")
     if embedding is None:
         raise ModelError(f"{file.path.name} has no token_embd.weight", fix="give the file of a whole model")
@@ -58,12 +58,12 @@ def hf_config(file: File) -> dict[str, Any]:
         "model_type": "gemma3_text" if arch == "gemma3" else arch,
         "vocab_size": embedding.shape[0],
         "hidden_size": width,
-        "intermediate_size": _field(file, "feed_forward_length"),
-        "num_hidden_layers": _field(file, "block_count"),
+        "intermediate_size": _count(file, "feed_forward_length"),
+        "num_hidden_layers": _count(file, "block_count"),
         "num_attention_heads": heads,
-        "num_key_value_heads": _field(file, "attention.head_count_kv", heads),
+        "num_key_value_heads": _count(file, "attention.head_count_kv", heads),
         "head_dim": head_size,
-        "max_position_embeddings": _field(file, "context_length"),
+        "max_position_embeddings": _count(file, "context_length"),
         "rms_norm_eps": _plain(_field(file, "attention.layer_norm_rms_epsilon", 1e-6)),
         "rope_theta": _plain(_field(file, "rope.freq_base", 10000.0)),
         "rope_scaling": _rope_scaling(file, head_size),
@@ -86,8 +86,21 @@ def _field(file: File, name: str, default: Any = None) -> Any:
     return value
 
 
+def _count(file: File, name: str, default: Any = None) -> int:
+    """A whole number from 1 on. A layer has tensors, so a count beyond their number, or a huge size, is damage."""
+    value = _field(file, name, default)
+    most = len(file.tensors) if name == "block_count" else 1 << 31
+    if not isinstance(value, int) or not 0 < value <= most:
+        raise ModelError(
+            f"{file.path.name} is cut short or damaged", got=f"{name} = {value!r}", expected=f"1 to {most}"
+        )
+    return value
+
+
 def _plain(value: float) -> float:
     """1e-05 for the 9.999999747378752e-06 that a float32 made of it."""
+    if not isinstance(value, int | float):
+        raise ModelError("the file is damaged", got=repr(value), expected="a number")
     return float(f"{value:.7g}")
 
 
