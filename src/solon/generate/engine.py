@@ -157,7 +157,7 @@ class Engine:
         """Keys and values of the shared beginning, `[k P h]` a layer."""
         if not len(tokens):
             return None
-        kept = _prefix_pages(self.arch, self.stacked, jnp.array([list(tokens)], jnp.int32))
+        kept = prefix_pages(self.arch, self.stacked, jnp.array([list(tokens)], jnp.int32))
         return [Pages(kept.k[i, 0], kept.v[i, 0]) for i in range(self.arch.layers)]
 
     def _finished(self, row: _Row, alive: bool) -> Reply | None:
@@ -202,7 +202,7 @@ class _Plan:
                 got = f"{len(request.prompt)} tokens of prompt and {request.max_tokens} to make"
                 fix = "shorten the prompt or ask for fewer tokens"
                 raise DataError("a prompt does not fit the model's context", got=got, expected=f"{arch.context} in all", fix=fix)
-        shared = _shared(requests)
+        shared = shared_prefix([r.prompt for r in requests])
         longest = max(_bucket(len(r.prompt) - shared) + r.max_tokens for r in requests)
         enabled = Enabled(
             max(r.top_k for r in requests), any(r.top_p < 1 for r in requests), any(r.min_p > 0 for r in requests)
@@ -226,13 +226,12 @@ def _power(n: int) -> int:
     return 1 << max(n - 1, 0).bit_length()
 
 
-def _shared(requests: Sequence[Request]) -> int:
-    """Length of the common beginning of all prompts (always leaving one own token), a multiple of 16, or 0."""
-    if len(requests) < 2:
+def shared_prefix(prompts: Sequence[Sequence[int]], spare: int = 1) -> int:
+    """Length of the common beginning of all prompts, leaving each at least `spare` tokens of its own; 0 if not worth it."""
+    if len(prompts) < 2:
         return 0
-    first = [list(r.prompt) for r in requests]
-    common = len(os.path.commonprefix(first))
-    common = min(common, min(map(len, first)) - 1)
+    common = len(os.path.commonprefix([list(prompt) for prompt in prompts]))
+    common = min(common, min(map(len, prompts)) - spare)
     return common if common >= SHORTEST_PREFIX else 0
 
 
@@ -247,7 +246,7 @@ def _vacant(arch: Architecture, plan: _Plan, low: Any) -> Slots:
 
 
 @partial(jax.jit, static_argnums=0)
-def _prefix_pages(arch: Architecture, params: Tree, tokens: jax.Array) -> Pages:
+def prefix_pages(arch: Architecture, params: Tree, tokens: jax.Array) -> Pages:
     positions = jnp.arange(tokens.shape[1])[None]
     attend = attend_cached(arch, compute_dtype(params), positions, 0, decoding=False)
     return run(arch, params, tokens, positions, attend, states=(None, None))[1]

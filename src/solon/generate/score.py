@@ -1,0 +1,175 @@
+"""Reading instead of writing: log-probabilities of given texts, of options after a prompt, and hidden states of replies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from solon.core.dense import merge
+from solon.core.errors import DataError
+from solon.core.taps import Taps
+from solon.core.weights import Tree
+from solon.generate.cache import Pages, attend_cached
+from solon.generate.engine import prefix_pages, shared_prefix
+from solon.learn.batches import Batch, Row, Shape, pack, place
+from solon.learn.logprobs import token_logprobs
+from solon.models.architecture import Architecture
+from solon.models.block import causal_attend, compute_dtype, run
+from solon.models.load import Model
+
+TOKENS = 2048  # read at once
+LENGTH = 256
+Progress = Callable[[int], None]
+
+
+def _groups(rows: Sequence[Row], length: int) -> list[list[int]]:
+    """Rows in groups that fill a batch of about `TOKENS` tokens."""
+    lines = max(TOKENS // length, 1)
+    groups: list[list[int]] = []
+    current: list[int] = []
+    for i in range(len(rows)):
+        trial = [*current, i]
+        if current and max(line for line, _ in place([len(rows[j].ids) for j in trial], length)) >= lines:
+            groups.append(current)
+            trial = [i]
+        current = trial
+    return [*groups, current] if current else groups
+
+
+def _batches(rows: Sequence[Row], context: int) -> list[tuple[list[int], Batch]]:
+    longest = max(len(row.ids) for row in rows)
+    if longest > context:
+        raise DataError("a text is longer than the model's context", got=longest, expected=f"at most {context} tokens")
+    length = max(LENGTH, -(-longest // 128) * 128)
+    groups = _groups(rows, length)
+    lines = max(TOKENS // length, 1)
+    shape = Shape(lines, length, lines * length, -(-max(map(len, groups)) // 16) * 16)
+    return [(group, pack([rows[i] for i in group], shape)) for group in groups]
+
+
+@partial(jax.jit, static_argnums=0)
+def _token_scores(arch: Architecture, params: Tree, batch: Batch) -> jax.Array:
+    from solon.learn.objectives.sft import scored
+
+    return scored(arch, params, batch)[0]
+
+
+def row_logprobs(model: Model, rows: Sequence[Row], progress: Progress | None = None) -> list[np.ndarray]:
+    """Log-probability (nats) of each learned token of each row, in order."""
+    out: list[np.ndarray] = [np.zeros(0, np.float32)] * len(rows)
+    for group, batch in _batches(rows, model.arch.context):
+        logp = np.asarray(_token_scores(model.arch, model.params, batch))
+        present = batch.weight_n > 0
+        for number, i in enumerate(group):
+            out[i] = logp[present & (batch.sequence_n == number)]
+        if progress:
+            progress(sum(len(rows[i].ids) for i in group))
+    return out
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _states(arch: Architecture, layers: tuple[int, ...], params: Tree, batch: Batch, owner_bt: jax.Array) -> jax.Array:
+    positions, segments = jnp.asarray(batch.positions_bt), jnp.asarray(batch.segments_bt)
+    attend = causal_attend(arch, segments, compute_dtype(params))
+    seen = run(arch, params, jnp.asarray(batch.tokens_bt), positions, attend, taps=Taps(keep=frozenset({"resid_post"})))[2]
+    kept = seen["resid_post"][jnp.array(layers)]
+    count = batch.last_s.shape[0]
+    flat = kept.reshape(len(layers), -1, arch.embed)
+    owner = owner_bt.reshape(-1)
+    total = jax.vmap(lambda x: jax.ops.segment_sum(x, owner, count + 1)[:count])(flat)
+    size = jax.ops.segment_sum(jnp.ones_like(owner, jnp.float32), owner, count + 1)[:count]
+    mean = total / jnp.maximum(size, 1)[None, :, None]
+    return jnp.concatenate([mean, flat[:, batch.last_s]], 0).transpose(1, 0, 2).reshape(count, -1)
+
+
+def reply_features(
+    model: Model, rows: Sequence[Row], layers: Sequence[int] | None = None, progress: Progress | None = None
+) -> np.ndarray:
+    """Hidden states of replies in their context, `[n, 2 * layers * d]` float32: for each layer (default: at one half and
+    at three quarters of the depth) the mean over the learned tokens, then for each layer the last token."""
+    depth = model.arch.layers
+    chosen = tuple(layers if layers is not None else (depth // 2, 3 * depth // 4))
+    out = np.zeros((len(rows), 2 * len(chosen) * model.arch.embed), np.float32)
+    for group, batch in _batches(rows, model.arch.context):
+        owner = np.full(batch.tokens_bt.shape, len(batch.last_s), np.int32)
+        flat = owner.reshape(-1)
+        flat[batch.place_n[batch.weight_n > 0] + 1] = batch.sequence_n[batch.weight_n > 0]
+        out[group] = np.asarray(_states(model.arch, chosen, model.params, batch, jnp.asarray(owner)))[: len(group)]
+        if progress:
+            progress(sum(len(rows[i].ids) for i in group))
+    return out
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _last_hidden(
+    arch: Architecture, prefix_length: int, params: Tree, prefix: Pages | None, tokens_bt: jax.Array, places_bt: jax.Array
+) -> jax.Array:
+    positions = jnp.broadcast_to(prefix_length + jnp.arange(tokens_bt.shape[1]), tokens_bt.shape)
+    attend = attend_cached(arch, compute_dtype(params), positions, prefix_length, decoding=False)
+    h = run(arch, params, tokens_bt, positions, attend, states=(prefix, None))[0]
+    return jnp.take_along_axis(h, places_bt[..., None], 1)
+
+
+@partial(jax.jit, static_argnums=0)
+def _scores(arch: Architecture, params: Tree, hidden_nd: jax.Array, targets_n: jax.Array) -> jax.Array:
+    return token_logprobs(arch, params, hidden_nd, targets_n)
+
+
+def option_logprobs(
+    model: Model, prompts: Sequence[Sequence[int]], options: Sequence[Sequence[int]], progress: Progress | None = None
+) -> np.ndarray:
+    """Sum of log-probabilities (nats) of each option's tokens after each prompt, `[prompts, options]`.
+
+    What all prompts share at their beginning is read once. Options that differ in one last token only (such as "(A)"
+    and "(B)" cut before the closing bracket) need a single reading of the prompt.
+    """
+    if not prompts:
+        return np.zeros((0, len(options)))
+    params = merge(model.params)
+    arch = model.arch
+    rows = [(i, j, [*prompt, *option]) for i, prompt in enumerate(prompts) for j, option in enumerate(options)]
+    shared = shared_prefix([row for _, _, row in rows], spare=1 + max(len(option) for option in options))
+    prefix = prefix_pages(arch, params, jnp.array([rows[0][2][:shared]], jnp.int32)) if shared else None
+    pages: Any = Pages(prefix.k[:, 0], prefix.v[:, 0]) if prefix else None
+    same_body = len({tuple(option[:-1]) for option in options}) == 1
+    todo = [row for row in rows if row[1] == 0] if same_body else rows
+    widths = [-(-(len(row) - shared) // 64) * 64 for _, _, row in todo]
+    out = np.zeros((len(prompts), len(options)))
+    span = max(len(option) for option in options)
+    for width in sorted(set(widths)):
+        picked = [row for row, w in zip(todo, widths, strict=True) if w == width]
+        size = max(TOKENS // width, 1)
+        for start in range(0, len(picked), size):
+            part = picked[start : start + size]
+            tokens, places = np.zeros((size, width), np.int32), np.zeros((size, span), np.int32)
+            for line, (_, j, row) in enumerate(part):
+                own = row[shared:]
+                tokens[line, : len(own)] = own
+                begin = len(own) - len(options[j]) - 1
+                places[line, : len(options[j])] = np.arange(begin, begin + len(options[j]))
+            h = _last_hidden(arch, shared, params, pages, jnp.asarray(tokens), jnp.asarray(places))
+            _collect(arch, params, h, part, options, same_body, out)
+            if progress:
+                progress(sum(len(row) - shared for _, _, row in part))
+    return out
+
+
+def _collect(
+    arch: Architecture, params: Tree, h: jax.Array, part: Sequence[tuple[int, int, list[int]]],
+    options: Sequence[Sequence[int]], same_body: bool, out: np.ndarray,
+) -> None:  # fmt: skip
+    """Add up the options' token log-probabilities from the hidden states `[lines, span, d]` before each token."""
+    size, span, width = h.shape
+    flat = h.reshape(-1, width)
+    for j, option in enumerate(options):
+        targets = np.zeros((size, span), np.int32)
+        targets[:, : len(option)] = option
+        logp = np.asarray(_scores(arch, params, flat, jnp.asarray(targets.reshape(-1)))).reshape(size, span)
+        for line, (i, own, _) in enumerate(part):
+            if same_body or own == j:
+                out[i, j] = float(logp[line, : len(option)].sum())
