@@ -1,0 +1,225 @@
+"""`solon chat`: talk with a model in the terminal, word by word as it writes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from solon.cli.show import Json, Runs, clean, emit, epilog, fail, note, store
+from solon.core.errors import DataError
+
+if TYPE_CHECKING:
+    from solon.core.records import Message
+
+HELP = "/system TEXT sets the system turn, /reset forgets the conversation, /exit ends it"
+
+
+def attach(app: typer.Typer) -> None:
+    """Hang this part's commands into the tree."""
+    examples = epilog(
+        "solon chat smollm2-135m-instruct",
+        "solon chat latest:aligned --temperature 0 --system 'You are brief.'",
+        "echo 'What is the capital of France?' | solon chat smollm2-135m-instruct",
+    )
+    app.command("chat", epilog=examples)(chat)
+
+
+@dataclass
+class Talk:
+    """A conversation with one model, and how its replies are drawn."""
+
+    engine: Any
+    tokenizer: Any
+    max_tokens: int
+    seed: int
+    settings: dict[str, Any]
+    stop: tuple[str, ...] = ()
+    turns: list[Message] = field(default_factory=list)
+    count: int = 0
+
+    def system(self, text: str) -> None:
+        """Begin anew with a system turn (none when the text is empty)."""
+        from solon.core.records import Message
+
+        self.turns = [Message("system", text)] if text else []
+
+    def reset(self) -> None:
+        """Forget all but the system turn."""
+        self.turns = [turn for turn in self.turns if turn.role == "system"]
+
+    def reply(self, text: str) -> Iterator[str]:
+        """The pieces of the reply to a user's turn. A reply that is broken off stays in the conversation as far as it
+        came; a turn that cannot be answered leaves no trace."""
+        from solon.core.records import Message
+        from solon.text.template import encode_chat
+
+        turns = [*self.turns, Message("user", text)]
+        prompt = encode_chat(self.tokenizer, tuple(turns), add_generation_prompt=True)
+        said: list[str] = []
+        try:
+            for piece in self._pieces(prompt):
+                said.append(piece)
+                yield piece
+        finally:
+            if said:
+                self.turns = [*turns, Message("assistant", "".join(said).strip())]
+
+    def _pieces(self, prompt: list[int]) -> Iterator[str]:
+        from solon.generate.engine import Request
+        from solon.text.tokenizer import StreamDecoder
+
+        room = self.engine.arch.context - len(prompt)
+        if room < 1:
+            fix = "start anew with /reset, or say less at once"
+            raise DataError("the conversation no longer fits the model's context", got=f"{len(prompt)} tokens", fix=fix)
+        self.count = 0
+        decoder, gate = StreamDecoder(self.tokenizer, skip_special=True), _Gate(self.stop)
+        request = Request(prompt, key=("chat", len(self.turns)), max_tokens=min(self.max_tokens, room), **self.settings)
+        for ids in self.engine.stream(request, seed=self.seed):
+            self.count += len(ids)
+            fresh = gate.push("".join(map(decoder.push, ids)))
+            if fresh:
+                yield fresh
+            if gate.closed:
+                return
+        rest = gate.push(decoder.finish()) + gate.finish()
+        if rest:
+            yield rest
+
+
+class _Gate:
+    """Lets text through up to a stop string; holds back what may be the beginning of one."""
+
+    def __init__(self, stop: tuple[str, ...]):
+        self.stop, self.held, self.closed = stop, "", False
+
+    def push(self, text: str) -> str:
+        self.held += text
+        found = [at for at in (self.held.find(s) for s in self.stop) if at >= 0]
+        if found:
+            self.closed = True
+            out, self.held = self.held[: min(found)], ""
+            return out
+        keep = max((n for s in self.stop for n in range(1, len(s)) if self.held.endswith(s[:n])), default=0)
+        cut = len(self.held) - keep
+        out, self.held = self.held[:cut], self.held[cut:]
+        return out
+
+    def finish(self) -> str:
+        return "" if self.closed else self.held
+
+
+def chat(
+    model: Annotated[str, typer.Argument(help="Catalogue name, folder, hub name, or RUN:role.", metavar="MODEL")],
+    system: Annotated[str, typer.Option("--system", metavar="TEXT", help="A system turn to begin with.")] = "",
+    temperature: Annotated[float, typer.Option(min=0.0, max=5.0, help="0 always takes the likeliest token.")] = 0.7,
+    top_p: Annotated[float, typer.Option(min=0.01, max=1.0, help="Keep the likeliest tokens up to this mass.")] = 0.95,
+    top_k: Annotated[int, typer.Option(min=0, help="Keep this many tokens (0: all).")] = 0,
+    min_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="Drop tokens this much less likely than the best.")] = 0.0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest reply.")] = 256,
+    seed: Annotated[int, typer.Option(help="The same seed and words give the same replies.")] = 0,
+    runs: Runs = None,
+    json: Json = False,
+) -> None:
+    """Talk with a model. From a pipe, each line is one turn and only the replies are printed."""
+    settings = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
+    talk = _open(model, runs, max_tokens, seed, settings)
+    talk.system(system)
+    if sys.stdin.isatty() and not json:
+        _terminal(talk, model)
+    else:
+        _piped(talk, json)
+
+
+def _open(name: str, runs: Any, max_tokens: int, seed: int, settings: dict[str, Any]) -> Talk:
+    from solon.generate.engine import Engine
+    from solon.stages.models import resolve
+    from solon.text.template import DEFAULT_TEMPLATE
+
+    model = resolve(name, store(runs, quiet=True))
+    engine, tokenizer = Engine(model, slots=1), model.tokenizer
+    stop: tuple[str, ...] = ()
+    if tokenizer.template is None:
+        note(f"{name} is a base model without a chat template: it continues a transcript of User and Assistant")
+        tokenizer = tokenizer.with_template(DEFAULT_TEMPLATE)
+    if tokenizer.template == DEFAULT_TEMPLATE:
+        stop = ("\n\nUser:", "\nUser:")
+    return Talk(engine, tokenizer, max_tokens, seed, settings, stop)
+
+
+def _piped(talk: Talk, json: bool) -> None:
+    """One turn a line; the replies on standard output."""
+    for line in sys.stdin:
+        text = line.strip()
+        if not text or _command(talk, text, lambda _: None):
+            continue
+        begin = time.monotonic()
+        if json:
+            reply = "".join(talk.reply(text))
+            seconds = round(time.monotonic() - begin, 3)
+            emit({"prompt": text, "reply": reply.strip(), "tokens": talk.count, "seconds": seconds}, True, lambda: None)
+        else:
+            _print(talk.reply(text))
+
+
+def _terminal(talk: Talk, name: str) -> None:
+    """A prompt, the reply as it comes, and Ctrl-C to break a reply off."""
+    try:
+        import readline  # noqa: F401  (arrow keys and history for `input`)
+    except ImportError:
+        pass
+    note(f"talking with {name}; {HELP}")
+    while True:
+        try:
+            text = input("\n> ").strip()
+        except (EOFError, KeyboardInterrupt):
+            note("")
+            return
+        if text in ("/exit", "/quit"):
+            return
+        if not text or _command(talk, text, note):
+            continue
+        begin = time.monotonic()
+        try:
+            _print(talk.reply(text))
+            spent = time.monotonic() - begin
+            note(f"\x1b[2m{talk.count} tokens, {talk.count / max(spent, 1e-9):.0f} tok/s\x1b[0m")
+        except KeyboardInterrupt:
+            note("\n(broken off)")
+        except DataError as error:
+            fail(str(error))
+
+
+def _command(talk: Talk, text: str, say: Callable[[str], None]) -> bool:
+    """Carry out a line that begins with a slash; False when it is for the model."""
+    word, _, rest = text.partition(" ")
+    if word == "/reset":
+        talk.reset()
+        say("forgotten")
+    elif word == "/system":
+        talk.system(rest.strip())
+        say("the conversation begins anew" + (" with this system turn" if rest.strip() else " without a system turn"))
+    elif word == "/help":
+        say(HELP)
+    elif word in ("/exit", "/quit"):
+        raise typer.Exit(0)
+    else:
+        return False
+    return True
+
+
+def _print(pieces: Iterator[str]) -> None:
+    """Pieces as they come; leading white space is dropped, and control characters cannot steer the terminal."""
+    begun = False
+    for piece in pieces:
+        shown = clean(piece) if begun else clean(piece).lstrip()
+        begun = begun or bool(shown)
+        sys.stdout.write(shown)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+    sys.stdout.flush()

@@ -1,0 +1,167 @@
+"""`solon runs`, `verify`, `trace` and `report`: looking back at what was made, and checking it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from solon.cli.show import Json, Runs, emit, epilog, group, plain, store, table
+from solon.core.errors import MissingError
+
+Run = Annotated[str, typer.Argument(help="A run's id, the beginning of one, or latest.", metavar="RUN")]
+
+
+def attach(app: typer.Typer) -> None:
+    """Hang this part's commands into the tree."""
+    runs = group("Finished and unfinished runs.")
+    runs.command("list", epilog=epilog("solon runs list", "solon runs list --json"))(listing)
+    runs.command("show", epilog=epilog("solon runs show latest"))(show)
+    runs.command("graph", epilog=epilog("solon runs graph latest"))(graph)
+    runs.command("compare", epilog=epilog("solon runs compare latest 3f2a"))(compare)
+    app.add_typer(runs, name="runs")
+    app.command("verify", epilog=epilog("solon verify latest", "solon verify latest --steps 4 --samples 16"))(verify)
+    app.command("trace", epilog=epilog("solon trace latest red-0007"))(trace)
+    app.command("report", epilog=epilog("solon report latest", "solon report latest --path"))(report)
+
+
+def report_path(run: Any) -> Path:
+    """The page of a run."""
+    path = Path(run.path) / "report.html"
+    if not path.exists():
+        raise MissingError(f"the run {run.id} has no report yet", fix="run its recipe again: it goes on where it stopped")
+    return path.resolve()
+
+
+def listing(runs: Runs = None, json: Json = False) -> None:
+    """All runs, the newest first."""
+    from solon.stages.runs import list_runs
+
+    found = [plain(run) for run in list_runs(store(runs, quiet=True))]
+
+    def human() -> None:
+        if not found:
+            typer.echo("no runs yet; begin with: solon align recipes/quickstart.yaml")
+            return
+        columns = [name for name in found[0] if not isinstance(found[0][name], dict | list)]
+        table(columns, ([run.get(name) for name in columns] for run in found))
+
+    emit(found, json, human)
+
+
+def show(run: Run = "latest", runs: Runs = None, json: Json = False) -> None:
+    """What went into a run and what came out of it."""
+    from solon.stages.runs import find
+
+    found = find(store(runs, quiet=True), run)
+    emit(found, json, lambda: _tree(plain(found)))
+
+
+def graph(run: Run = "latest", runs: Runs = None, json: Json = False) -> None:
+    """Which artifact was made from which."""
+    from solon.stages import runs as stage
+
+    value = stage.graph(stage.find(store(runs, quiet=True), run))
+    emit(value, json, lambda: _tree(plain(value)))
+
+
+def compare(
+    first: Annotated[str, typer.Argument(metavar="RUN")],
+    second: Annotated[str, typer.Argument(metavar="RUN")],
+    runs: Runs = None,
+    json: Json = False,
+) -> None:
+    """Where two runs differ: recipe, artifacts and figures."""
+    from solon.stages import runs as stage
+
+    place = store(runs, quiet=True)
+    value = stage.compare(stage.find(place, first), stage.find(place, second))
+    emit(value, json, lambda: _tree(plain(value)))
+
+
+def verify(
+    run: Run = "latest",
+    steps: Annotated[int, typer.Option("--steps", min=0, help="Training steps to replay.")] = 2,
+    samples: Annotated[int, typer.Option("--samples", min=0, help="Generations to draw again.")] = 8,
+    runs: Runs = None,
+    json: Json = False,
+) -> None:
+    """Replay a part of a run and compare it with what was kept, byte for byte. Exit code 1 when something differs."""
+    from solon.stages import runs as stage
+
+    place = store(runs, quiet=json)
+    value = plain(stage.verify(stage.find(place, run), steps, samples))
+    emit(value, json, lambda: _tree(value))
+    if isinstance(value, dict) and not value.get("ok", True):
+        raise typer.Exit(1)
+
+
+def trace(
+    run: Run,
+    row: Annotated[str, typer.Argument(help="The id of a row that a model was trained on.", metavar="ROW")],
+    runs: Runs = None,
+    json: Json = False,
+) -> None:
+    """Walk from a trained row back to its prompt, response, critique, principle and label."""
+    from solon.stages import runs as stage
+
+    value = stage.trace(stage.find(store(runs, quiet=True), run), row)
+    emit(value, json, lambda: _tree(plain(value)))
+
+
+def report(
+    run: Run = "latest",
+    path: Annotated[bool, typer.Option("--path", help="Print where it is and do not open it.")] = False,
+    runs: Runs = None,
+    json: Json = False,
+) -> None:
+    """Open the report of a run in the browser, or print where it is."""
+    from solon.stages.runs import find
+
+    found = find(store(runs, quiet=True), run)
+    page = report_path(found)
+    emit({"run": found.id, "report": str(page), "report_json": str(page.with_suffix(".json"))}, json, lambda: typer.echo(str(page)))
+    if not path and not json and _has_screen():
+        import webbrowser
+
+        webbrowser.open(page.as_uri())
+
+
+def _has_screen() -> bool:
+    import os
+    import sys
+
+    return sys.stdout.isatty() and (sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")))
+
+
+def _tree(value: Any) -> None:
+    """Any record as an indented outline."""
+    from solon.cli.show import clean, console
+
+    console().print(clean("\n".join(outline(value))), markup=False, soft_wrap=True)
+
+
+def outline(value: Any, depth: int = 0) -> list[str]:
+    """The lines of a nested record: names, values, and lists with a dash."""
+    pad = "  " * depth
+    if isinstance(value, dict):
+        lines = []
+        for name, one in value.items():
+            nested = isinstance(one, dict | list) and bool(one)
+            lines.append(f"{pad}{name}:" if nested else f"{pad}{name}: {_word(one, depth)}")
+            lines += outline(one, depth + 1) if nested else []
+        return lines
+    if isinstance(value, list):
+        lines = []
+        for one in value:
+            inner = outline(one, depth + 1)
+            lines += [f"{pad}- {inner[0].strip()}", *inner[1:]] if inner else []
+        return lines
+    return [f"{pad}{_word(value, depth)}"]
+
+
+def _word(value: Any, depth: int) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str("" if value is None or value in ([], {}) else value).replace("\n", "\n" + "  " * (depth + 1))
