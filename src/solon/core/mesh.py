@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from solon.core.weights import Sizes, Tree, is_weight
 
@@ -15,8 +15,8 @@ RULES: Mapping[str, str] = {"embed": "data", "heads": "model", "kv_heads": "mode
 
 
 def mesh(data: int = 1, model: int = 1) -> Mesh:
-    """A mesh of `data * model` devices."""
-    return jax.make_mesh((data, model), ("data", "model"))
+    """A mesh of `data * model` devices, over which the compiler spreads the work (JAX's default is to be told each step)."""
+    return jax.make_mesh((data, model), ("data", "model"), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
 def shardings(spec: Tree, sizes: Sizes, where: Mesh, rules: Mapping[str, str] = RULES) -> Tree:
