@@ -143,14 +143,16 @@ def _of_starter(name: str, split: Split) -> Source:
 
 def _of_shared(name: str, split: Split, root: Path | str | None) -> Source:
     known = _shared(name)
-    by_file = isinstance(known.heldout, str)
     kept: list[Any] = []
     for file, records in shared.read(known, root):
         for record in records:
-            fallen = ("heldout" if file == known.heldout else "train") if by_file else side(text_of(record), known.heldout)  # type: ignore[arg-type]
+            if isinstance(known.heldout, str):
+                fallen: Split = "heldout" if file == known.heldout else "train"
+            else:
+                fallen = side(text_of(record), known.heldout)
             if split in ("all", fallen):
                 kept.append(record)
-    parted = f"its authors; held out: {known.heldout}" if by_file else _by_hash(known.heldout)  # type: ignore[arg-type]
+    parted = f"its authors; held out: {known.heldout}" if isinstance(known.heldout, str) else _by_hash(known.heldout)
     licence, sha = shared.licence(known, root), shared.files_digest(known, root)
     return Source(f"shared:{name}", known.kind, split, licence, sha, parted, tuple(kept))
 
@@ -187,7 +189,9 @@ def _given_side(place: str, row: Any) -> Split | None:
         return "train"
     if value in ("test", "validation", "valid", "dev", "eval", "heldout"):
         return "heldout"
-    raise DataError(f"{place}: the field 'split' names no split", got=value, expected="train, test, validation or heldout")
+    raise DataError(
+        f"{place}: the field 'split' names no split", got=value, expected="train, test, validation or heldout"
+    )
 
 
 def _by_hash(heldout: float) -> str:

@@ -102,7 +102,9 @@ def as_paraphrases(rows: Iterable[Row], source: str = "", skipped: list[str] | N
     return _records(rows, one, skipped)
 
 
-def _records(rows: Iterable[Row], one: Callable[[str, Mapping[str, Any], str], R], skipped: list[str] | None) -> list[R]:
+def _records(
+    rows: Iterable[Row], one: Callable[[str, Mapping[str, Any], str], R], skipped: list[str] | None
+) -> list[R]:
     """Ids are the rows' own; a row without gets the hash of its content, which does not change when rows are added."""
     made: dict[str, R] = {}
     places: dict[str, str] = {}
@@ -141,7 +143,9 @@ def _own_id(place: str, row: Mapping[str, Any]) -> str | None:
 def _tags(row: Mapping[str, Any]) -> dict[str, str]:
     """Short text fields that say what sort of row it is."""
     texts = {"id", "prompt", "text", "instruction", "input", "context", "reference", "system", "split", *REPLIES}
-    return {key: value for key, value in row.items() if key not in texts and isinstance(value, str) and len(value) <= 80}
+    return {
+        key: value for key, value in row.items() if key not in texts and isinstance(value, str) and len(value) <= 80
+    }
 
 
 def _demonstration(place: str, row: Mapping[str, Any]) -> Conversation:
@@ -255,7 +259,9 @@ def _text(place: str, row: Mapping[str, Any], name: str, where: str = "") -> str
     value = row.get(name)
     if not isinstance(value, str) or not value.strip():
         got = "nothing" if name not in row else _shown(value)
-        raise DataError(f"{place}: the field {where or name!r} holds no text", got=got, expected="a text that is not empty")
+        raise DataError(
+            f"{place}: the field {where or name!r} holds no text", got=got, expected="a text that is not empty"
+        )
     return value
 
 
@@ -276,7 +282,9 @@ def _answer(place: str, row: Mapping[str, Any], choices: tuple[str, ...]) -> int
         value = int(value) if value.isdecimal() else letter
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < len(choices):
         expected = f"0 to {len(choices) - 1}, a letter, or one of the choices"
-        raise DataError(f"{place}: the field 'answer' points at no choice", got=_shown(row.get("answer")), expected=expected)
+        raise DataError(
+            f"{place}: the field 'answer' points at no choice", got=_shown(row.get("answer")), expected=expected
+        )
     return value
 
 

@@ -57,7 +57,9 @@ def read(path_or_name: str | Path, skipped: list[str] | None = None) -> Iterator
             count += 1
             yield item
     if not count:
-        raise DataError(f"{path_or_name} holds no rows", expected="at least one row", fix="see that it was written whole")
+        raise DataError(
+            f"{path_or_name} holds no rows", expected="at least one row", fix="see that it was written whole"
+        )
 
 
 def files(path_or_name: str | Path) -> list[Path]:
@@ -65,14 +67,20 @@ def files(path_or_name: str | Path) -> list[Path]:
     path = Path(path_or_name).expanduser()
     if path.is_file():
         if _kind(path) is None:
-            raise DataError(f"{path_or_name} is of no known format", got=path.suffix or "no ending", expected=_endings())
+            raise DataError(
+                f"{path_or_name} is of no known format", got=path.suffix or "no ending", expected=_endings()
+            )
         return [path]
     if path.is_dir():
-        raise DataError(f"{path_or_name} is a folder", expected=f"one file: {_endings()}", fix="give the path of the file")
+        raise DataError(
+            f"{path_or_name} is a folder", expected=f"one file: {_endings()}", fix="give the path of the file"
+        )
     text = str(path_or_name)
     if _kind(path) is None and HUB_NAME.fullmatch(text):
         return _hub_files(*text.partition(":")[::2])
-    raise MissingError(f"there is no file {text}", expected=f"a file ({_endings()}), or a hub data set org/name[:split]")
+    raise MissingError(
+        f"there is no file {text}", expected=f"a file ({_endings()}), or a hub data set org/name[:split]"
+    )
 
 
 def _kind(path: Path) -> str | None:
@@ -151,7 +159,9 @@ def _not_json(place: str, error: json.JSONDecodeError, line: str) -> DataError:
     start = max(0, error.colno - 20)
     around = line.strip("\n")[start : error.colno + 20]
     return DataError(
-        f"{place} is not valid JSON: {error.msg}", got=f"... {around} ... (column {error.colno})", expected="one JSON object"
+        f"{place} is not valid JSON: {error.msg}",
+        got=f"... {around} ... (column {error.colno})",
+        expected="one JSON object",
     )
 
 
@@ -159,7 +169,9 @@ def _object(value: Any, place: str) -> dict[str, Any]:
     if isinstance(value, str):
         return {"text": value}  # files of bare prompts are common
     if not isinstance(value, dict):
-        raise DataError(f"{place} is not an object", got=type(value).__name__, expected='{"field": value, ...} or "a text"')
+        raise DataError(
+            f"{place} is not an object", got=type(value).__name__, expected='{"field": value, ...} or "a text"'
+        )
     return value
 
 
@@ -239,5 +251,7 @@ def _of_split(listed: list[str], split: str, name: str) -> list[str]:
     folders = {str(Path(file).parent).removesuffix(f"/{last}") for file in found}
     if len(folders) > 1:
         expected = "one configuration of: " + ", ".join(sorted(folders))
-        raise DataError(f"the data set {name!r} has several configurations", expected=expected, fix=f"{name}:<one>/{last}")
+        raise DataError(
+            f"the data set {name!r} has several configurations", expected=expected, fix=f"{name}:<one>/{last}"
+        )
     return found

@@ -76,7 +76,9 @@ def _path(file: str, root: Path | str | None) -> Path:
     name, _, rest = file.partition("/")
     path = folder(name, root) / rest
     if not path.is_file():
-        raise MissingError(f"the data set {name!r} lacks a file", expected=path, fix=f"see {name}/SOURCE.md for its origin")
+        raise MissingError(
+            f"the data set {name!r} lacks a file", expected=path, fix=f"see {name}/SOURCE.md for its origin"
+        )
     return path
 
 
@@ -105,7 +107,9 @@ ABSENT = re.compile(
     re.IGNORECASE,
 )
 """Signs of a question about a passage, which this copy of dolly has lost."""
-ALPACA = re.compile(r"### Instruction:\n(?P<instruction>.*?)\n+(### Input:\n(?P<input>.*?)\n+)?### Response:", re.DOTALL)
+ALPACA = re.compile(
+    r"### Instruction:\n(?P<instruction>.*?)\n+(### Input:\n(?P<input>.*?)\n+)?### Response:", re.DOTALL
+)
 
 
 def _dolly(table: list[Row]) -> list[Any]:
@@ -168,7 +172,9 @@ def _behaviours(table: list[Row]) -> list[Any]:
 def _xstest(label: str) -> Callable[[list[Row]], list[Any]]:
     def make(table: list[Row]) -> list[Any]:
         def wanted(row: Mapping[str, Any]) -> dict[str, Any] | None:
-            return {"id": row["id"], "prompt": row["prompt"], "category": row["type"]} if row["label"] == label else None
+            return (
+                {"id": row["id"], "prompt": row["prompt"], "category": row["type"]} if row["label"] == label else None
+            )
 
         return forms.as_prompts(_named(table, wanted), source=f"shared:xstest_{label}")
 
@@ -208,7 +214,10 @@ def _wikitext(table: list[Row]) -> list[Any]:
 _XSTEST = ("xstest/xstest_prompts_dev.csv",)
 SOURCES: dict[str, Shared] = {
     "dolly": Shared(
-        "demonstrations", ("dolly/dolly_no_context_filtered.jsonl.gz", "dolly/dolly_151_formatted.jsonl.gz"), _dolly, 0.1
+        "demonstrations",
+        ("dolly/dolly_no_context_filtered.jsonl.gz", "dolly/dolly_151_formatted.jsonl.gz"),
+        _dolly,
+        0.1,
     ),
     "hh_harmless": Shared("labelled_pairs", ("hh_rlhf_harmless/harmless-base-test-dev.jsonl.gz",), _hh, 0.4),
     "moderation": Shared("prompts", ("openai_moderation_samples/samples-dev.jsonl.gz",), _moderation, 0.45),
