@@ -90,7 +90,9 @@ def test_merging_equals_running_the_adapter() -> None:
 def test_adapters_over_adapters() -> None:
     x, inner = array(0, 2, 5, 6), adapter(array(1, 6, 3, 4))
     outer = adapter(inner, seed=20)
-    want = inner.base + 0.5 * (jnp.einsum("dr,rnh->dnh", inner.a, inner.b) + jnp.einsum("dr,rnh->dnh", outer.a, outer.b))
+    want = inner.base + 0.5 * (
+        jnp.einsum("dr,rnh->dnh", inner.a, inner.b) + jnp.einsum("dr,rnh->dnh", outer.a, outer.b)
+    )
     close(dense(x, outer), jnp.einsum("btd,dnh->btnh", x, want))
     close(merged(outer), want)
     tree = {"q": outer, "norm": array(3, 6)}

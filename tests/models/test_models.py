@@ -137,7 +137,8 @@ def test_published_models_have_their_published_size(name: str, parameters: int) 
     assert count(spec(arch), arch.sizes) == parameters
     rows = describe(name)
     assert sum(row.parameters for row in rows) == parameters
-    assert {row.path: row.shape for row in rows} == {k: v.shape for k, v in named(abstract(spec(arch), arch.sizes)).items()}
+    ghosts = named(abstract(spec(arch), arch.sizes))
+    assert {row.path: row.shape for row in rows} == {path: x.shape for path, x in ghosts.items()}
 
 
 def test_gemma_7b_has_its_known_shapes() -> None:

@@ -32,7 +32,9 @@ class Rope(NamedTuple):
 class Attend(Protocol):
     """How queries meet keys: over the batch itself (training) or over a cache (sampling)."""
 
-    def __call__(self, q: jax.Array, k: jax.Array, v: jax.Array, local: Any, state: Any, tap: Taps) -> tuple[jax.Array, Any]:
+    def __call__(
+        self, q: jax.Array, k: jax.Array, v: jax.Array, local: Any, state: Any, tap: Taps
+    ) -> tuple[jax.Array, Any]:
         """`q [b t n h]`, `k, v [b t k h]` -> `[b t n h]` and the layer's new state."""
 
 
@@ -114,7 +116,13 @@ def causal_attend(arch: Architecture, segments_bt: jax.Array | None, low: Any, p
         b, t, n, h = q.shape
         kv, g = k.shape[2], n // k.shape[2]
         # Plain batched products [b*k, g*t, h] x [b*k, t, h]: several times faster on a CPU than the 5-axis einsum.
-        q = (q * query_scale(arch)).astype(low).reshape(b, t, kv, g, h).transpose(0, 2, 3, 1, 4).reshape(b * kv, g, t, h)
+        q = (
+            (q * query_scale(arch))
+            .astype(low)
+            .reshape(b, t, kv, g, h)
+            .transpose(0, 2, 3, 1, 4)
+            .reshape(b * kv, g, t, h)
+        )
         k, v = (x.astype(low).transpose(0, 2, 1, 3).reshape(b * kv, t, h) for x in (k, v))
         count = 1 if tap.pattern_wanted or t % parts else parts
         width, mixed = t // count, []
@@ -185,12 +193,16 @@ def hidden(
     segments_bt: jax.Array | None = None, remat: bool = False, parts: int = 1,
 ) -> jax.Array:  # fmt: skip
     """Final hidden states `[b t d]` of whole rows; packed rows need positions and segments."""
-    positions = jnp.broadcast_to(jnp.arange(tokens_bt.shape[1]), tokens_bt.shape) if positions_bt is None else positions_bt
+    positions = (
+        jnp.broadcast_to(jnp.arange(tokens_bt.shape[1]), tokens_bt.shape) if positions_bt is None else positions_bt
+    )
     attend = causal_attend(arch, segments_bt, compute_dtype(params), parts)
     return run(arch, params, tokens_bt, positions, attend, remat=remat)[0]
 
 
-def forward(arch: Architecture, params: Tree, tokens_bt: jax.Array, taps: Taps = NO_TAPS) -> tuple[jax.Array, dict[str, jax.Array]]:
+def forward(
+    arch: Architecture, params: Tree, tokens_bt: jax.Array, taps: Taps = NO_TAPS
+) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Logits `[b t v]` float32 of unpadded rows, and what the taps kept."""
     positions = jnp.broadcast_to(jnp.arange(tokens_bt.shape[1]), tokens_bt.shape)
     attend = causal_attend(arch, None, compute_dtype(params))

@@ -76,7 +76,9 @@ def to_tree(arch: Architecture, names: Mapping[str, str], tensors: Mapping[str, 
 def _oriented(arch: Architecture, w: Weight, name: str, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
     """One layer's tensor in Solon's layout: Hugging Face stores `[out, in]`, Solon `[*ins, *outs]`."""
     if name not in tensors:
-        raise ModelError(f"the checkpoint lacks the tensor {name!r}", fix="download the model again: it is not complete")
+        raise ModelError(
+            f"the checkpoint lacks the tensor {name!r}", fix="download the model again: it is not complete"
+        )
     array = tensors[name]
     shape = tuple(arch.sizes[axis] for axis in (*w.ins, *w.outs))
     rows, columns = (int(np.prod([arch.sizes[axis] for axis in axes])) for axes in (w.ins, w.outs))

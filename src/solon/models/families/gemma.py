@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from solon.core.errors import ModelError
-from solon.models.families import llama
 from solon.models.architecture import Architecture, Fields, RopeScaling
+from solon.models.families import llama
 
 MODEL_TYPES = ("gemma", "gemma2", "gemma3_text")
 

@@ -62,14 +62,16 @@ def rotary(f: Fields) -> tuple[float, RopeScaling | None]:
     new, old = f.get("rope_parameters", {}), f.get("rope_scaling", {})
     record = {**new, **old}
     base = f.get("rope_theta", record.get("rope_theta", 10_000.0))
-    reader = Fields({"rope_type": record.get("type"), **{k: v for k, v in record.items() if k not in ("type", "rope_theta")}})
+    own = {name: value for name, value in record.items() if name not in ("type", "rope_theta")}
+    reader = Fields({"rope_type": record.get("type"), **own})
     kind = reader.expect("rope_type", "default", "linear", "llama3")
     scaling = None
     if kind == "linear":
         scaling = RopeScaling("linear", reader.need("factor"))
     if kind == "llama3":
-        factors = (reader.need(name) for name in ("factor", "low_freq_factor", "high_freq_factor"))
-        scaling = RopeScaling("llama3", *factors, reader.need("original_max_position_embeddings"))
+        low, high = reader.need("low_freq_factor"), reader.need("high_freq_factor")
+        original = reader.need("original_max_position_embeddings")
+        scaling = RopeScaling("llama3", reader.need("factor"), low, high, original)
     reader.done()  # a partial or multimodal rotation is another computation
     return base, scaling
 
