@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from solon.core.weights import abstract
-from solon.learn.batches import Batch, Row, Shape, pack, shape_of
+from solon.text.batches import Batch, Shape, shape_of
+from solon.text.batches import batch as pack
+from solon.text.template import Tokens as Row
 from solon.learn.objectives import dpo, reward, sft
 from solon.learn.objectives.dpo import Pairs
 from solon.models.architecture import Architecture, spec

@@ -16,90 +16,75 @@ from solon.core.taps import Taps
 from solon.core.weights import Tree
 from solon.generate.cache import Pages, attend_cached
 from solon.generate.engine import prefix_pages, shared_prefix
-from solon.learn.batches import Batch, Row, Shape, pack, place
-from solon.learn.logprobs import token_logprobs
 from solon.models.architecture import Architecture
 from solon.models.block import causal_attend, compute_dtype, run
 from solon.models.load import Model
+from solon.models.logprobs import scored, token_logprobs
+from solon.text.batches import Batch, Shape, batch, in_groups
+from solon.text.template import Tokens
 
 TOKENS = 2048  # read at once
 LENGTH = 256
 Progress = Callable[[int], None]
 
 
-def _groups(rows: Sequence[Row], length: int) -> list[list[int]]:
-    """Rows in groups that fill a batch of about `TOKENS` tokens."""
-    lines = max(TOKENS // length, 1)
-    groups: list[list[int]] = []
-    current: list[int] = []
-    for i in range(len(rows)):
-        trial = [*current, i]
-        if current and max(line for line, _ in place([len(rows[j].ids) for j in trial], length)) >= lines:
-            groups.append(current)
-            trial = [i]
-        current = trial
-    return [*groups, current] if current else groups
-
-
-def _batches(rows: Sequence[Row], context: int) -> list[tuple[list[int], Batch]]:
+def _batches(rows: Sequence[Tokens], context: int) -> list[tuple[list[int], Batch]]:
     longest = max(len(row.ids) for row in rows)
     if longest > context:
         raise DataError("a text is longer than the model's context", got=longest, expected=f"at most {context} tokens")
     length = max(LENGTH, -(-longest // 128) * 128)
-    groups = _groups(rows, length)
     lines = max(TOKENS // length, 1)
+    groups = in_groups(rows, length, lines)
     shape = Shape(lines, length, lines * length, -(-max(map(len, groups)) // 16) * 16)
-    return [(group, pack([rows[i] for i in group], shape)) for group in groups]
+    return [(group, batch([rows[i] for i in group], shape)) for group in groups]
 
 
 @partial(jax.jit, static_argnums=0)
-def _token_scores(arch: Architecture, params: Tree, batch: Batch) -> jax.Array:
-    from solon.learn.objectives.sft import scored
-
-    return scored(arch, params, batch)[0]
+def _token_scores(arch: Architecture, params: Tree, packed: Batch) -> jax.Array:
+    return scored(arch, params, packed)[0]
 
 
-def row_logprobs(model: Model, rows: Sequence[Row], progress: Progress | None = None) -> list[np.ndarray]:
+def row_logprobs(model: Model, rows: Sequence[Tokens], progress: Progress | None = None) -> list[np.ndarray]:
     """Log-probability (nats) of each learned token of each row, in order."""
     out: list[np.ndarray] = [np.zeros(0, np.float32)] * len(rows)
-    for group, batch in _batches(rows, model.arch.context):
-        logp = np.asarray(_token_scores(model.arch, model.params, batch))
-        present = batch.weight_n > 0
+    for group, packed in _batches(rows, model.arch.context):
+        logp = np.asarray(_token_scores(model.arch, model.params, packed))
+        present = packed.weight_n > 0
         for number, i in enumerate(group):
-            out[i] = logp[present & (batch.sequence_n == number)]
+            out[i] = logp[present & (packed.sequence_n == number)]
         if progress:
             progress(sum(len(rows[i].ids) for i in group))
     return out
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _states(arch: Architecture, layers: tuple[int, ...], params: Tree, batch: Batch, owner_bt: jax.Array) -> jax.Array:
-    positions, segments = jnp.asarray(batch.positions_bt), jnp.asarray(batch.segments_bt)
+def _states(arch: Architecture, layers: tuple[int, ...], params: Tree, packed: Batch, owner_bt: jax.Array) -> jax.Array:
+    positions, segments = jnp.asarray(packed.positions_bt), jnp.asarray(packed.segments_bt)
     attend = causal_attend(arch, segments, compute_dtype(params))
-    seen = run(arch, params, jnp.asarray(batch.tokens_bt), positions, attend, taps=Taps(keep=frozenset({"resid_post"})))[2]
+    seen = run(arch, params, jnp.asarray(packed.tokens_bt), positions, attend, taps=Taps(keep=frozenset({"resid_post"})))[2]
     kept = seen["resid_post"][jnp.array(layers)]
-    count = batch.last_s.shape[0]
+    count = packed.last_s.shape[0]
     flat = kept.reshape(len(layers), -1, arch.embed)
     owner = owner_bt.reshape(-1)
     total = jax.vmap(lambda x: jax.ops.segment_sum(x, owner, count + 1)[:count])(flat)
     size = jax.ops.segment_sum(jnp.ones_like(owner, jnp.float32), owner, count + 1)[:count]
     mean = total / jnp.maximum(size, 1)[None, :, None]
-    return jnp.concatenate([mean, flat[:, batch.last_s]], 0).transpose(1, 0, 2).reshape(count, -1)
+    return jnp.concatenate([mean, flat[:, packed.last_s]], 0).transpose(1, 0, 2).reshape(count, -1)
 
 
 def reply_features(
-    model: Model, rows: Sequence[Row], layers: Sequence[int] | None = None, progress: Progress | None = None
+    model: Model, rows: Sequence[Tokens], layers: Sequence[int] | None = None, progress: Progress | None = None
 ) -> np.ndarray:
     """Hidden states of replies in their context, `[n, 2 * layers * d]` float32: for each layer (default: at one half and
     at three quarters of the depth) the mean over the learned tokens, then for each layer the last token."""
     depth = model.arch.layers
     chosen = tuple(layers if layers is not None else (depth // 2, 3 * depth // 4))
     out = np.zeros((len(rows), 2 * len(chosen) * model.arch.embed), np.float32)
-    for group, batch in _batches(rows, model.arch.context):
-        owner = np.full(batch.tokens_bt.shape, len(batch.last_s), np.int32)
+    for group, packed in _batches(rows, model.arch.context):
+        owner = np.full(packed.tokens_bt.shape, len(packed.last_s), np.int32)
         flat = owner.reshape(-1)
-        flat[batch.place_n[batch.weight_n > 0] + 1] = batch.sequence_n[batch.weight_n > 0]
-        out[group] = np.asarray(_states(model.arch, chosen, model.params, batch, jnp.asarray(owner)))[: len(group)]
+        flat[packed.place_n[packed.weight_n > 0] + 1] = packed.sequence_n[packed.weight_n > 0]
+        out[group] = np.asarray(_states(model.arch, chosen, model.params, packed, jnp.asarray(owner)))[: len(group)]
         if progress:
             progress(sum(len(rows[i].ids) for i in group))
     return out

@@ -95,6 +95,11 @@ def _fitting(rows: Sequence[Tokens], length: int, keep_unlearned: bool) -> tuple
     return kept, dropped, cut, lost
 
 
+def lines_of(sizes: Sequence[int], length: int) -> list[list[int]]:
+    """Row numbers line by line, as `pack` places rows of these sizes."""
+    return _first_fit(sorted(range(len(sizes)), key=lambda row: -sizes[row]), sizes, length)
+
+
 def _first_fit(order: Sequence[int], sizes: Sequence[int], length: int) -> list[list[int]]:
     """Lines of row numbers. Lines are grouped by the room they have left, so a row costs one look at each amount of room
     (at most `length`) and not at each line."""

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from solon.core.weights import Tree
-from solon.learn.batches import Batch
-from solon.learn.objectives.sft import scored, sums
+from solon.learn.objectives.sft import sums
 from solon.models.architecture import Architecture
+from solon.models.logprobs import scored
+from solon.text.batches import Batch
 
 
 class Pairs(NamedTuple):

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from solon.core.weights import Tree
-from solon.learn.batches import Batch
 from solon.learn.objectives.dpo import Pairs
 from solon.models.architecture import Architecture
 from solon.models.block import hidden
+from solon.text.batches import Batch
 
 
 def head(arch: Architecture) -> dict[str, jax.Array]:

@@ -6,20 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from solon.core.weights import Tree
-from solon.learn.batches import Batch
-from solon.learn.logprobs import token_logprobs
 from solon.models.architecture import Architecture
-from solon.models.block import hidden
-
-
-def scored(arch: Architecture, params: Tree, batch: Batch, remat: bool = False) -> tuple[jax.Array, jax.Array]:
-    """Log-probabilities of the scored tokens, `[n]`, and the final hidden states, `[b t d]`."""
-    h = hidden(
-        arch, params, jnp.asarray(batch.tokens_bt), positions_bt=jnp.asarray(batch.positions_bt),
-        segments_bt=jnp.asarray(batch.segments_bt), remat=remat, parts=4,
-    )  # fmt: skip
-    picked = h.reshape(-1, h.shape[-1])[batch.place_n]
-    return token_logprobs(arch, params, picked, jnp.asarray(batch.target_n)), h
+from solon.models.logprobs import scored
+from solon.text.batches import Batch
 
 
 def loss(arch: Architecture, params: Tree, batch: Batch) -> tuple[jax.Array, tuple[jax.Array, dict[str, jax.Array]]]:

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 
 from solon.core.weights import Tree
 from solon.models.architecture import Architecture
+from solon.models.block import hidden
+from solon.text.batches import Batch
 
 CHUNK = 512
 
@@ -28,6 +30,16 @@ def token_logprobs(arch: Architecture, params: Tree, hidden_nd: jax.Array, targe
     targets = jnp.pad(targets_n, (0, spare))
     table = params["embed"] if arch.tied else params["unembed"].T
     return _logprobs(arch.final_softcap, size, h, table, targets)[:count]
+
+
+def scored(arch: Architecture, params: Tree, batch: Batch, remat: bool = False) -> tuple[jax.Array, jax.Array]:
+    """Log-probabilities of the scored tokens of a packed batch, `[n]`, and its final hidden states, `[b t d]`."""
+    h = hidden(
+        arch, params, jnp.asarray(batch.tokens_bt), positions_bt=jnp.asarray(batch.positions_bt),
+        segments_bt=jnp.asarray(batch.segments_bt), remat=remat, parts=4,
+    )  # fmt: skip
+    picked = h.reshape(-1, h.shape[-1])[batch.place_n]
+    return token_logprobs(arch, params, picked, jnp.asarray(batch.target_n)), h
 
 
 def _product(x: jax.Array, y: jax.Array, over: tuple[int, int]) -> jax.Array:

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from solon.learn import logprobs
-from solon.learn.logprobs import token_logprobs
+from solon.models import logprobs
+from solon.models.logprobs import token_logprobs
 from solon.models.architecture import Architecture
 
 WIDTH, VOCAB, COUNT = 12, 37, 21

@@ -1,0 +1,84 @@
+"""From token rows to the arrays of one step: packed, with only the places that are scored listed.
+
+All batches of a run share one `Shape`, so that one compiled program serves them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from solon.core.errors import DataError
+from solon.text.packing import lines_of, pack
+from solon.text.template import Tokens
+
+
+class Batch(NamedTuple):
+    """Packed rows `[b t]` and, flattened over them, the places whose next token is scored.
+
+    `place_n` points into `b * t`; `target_n` is the token to predict there; `sequence_n` is the row it belongs to;
+    `weight_n` is 0 for filling. `last_s` is the place of each row's last token.
+    """
+
+    tokens_bt: np.ndarray
+    segments_bt: np.ndarray
+    positions_bt: np.ndarray
+    place_n: np.ndarray
+    target_n: np.ndarray
+    sequence_n: np.ndarray
+    weight_n: np.ndarray
+    last_s: np.ndarray
+
+
+class Shape(NamedTuple):
+    """Lines of a batch, tokens of a line, room for scored tokens and for rows."""
+
+    lines: int
+    length: int
+    scored: int
+    rows: int
+
+
+def batch(rows: Sequence[Tokens], shape: Shape) -> Batch:
+    """Pack rows into one batch of the given shape. A row's tokens see only that row."""
+    packed = pack(rows, shape.length, keep_unlearned=True)
+    if len(packed) > shape.lines or len(rows) > shape.rows or packed.cut:
+        raise DataError("the rows do not fit the batch", got=f"{len(rows)} rows, {len(packed)} lines", expected=shape)
+    spare = ((0, shape.lines - len(packed)), (0, 0))
+    tokens, segments, positions = (np.pad(x, spare) for x in (packed.tokens_bt, packed.segments_bt, packed.positions_bt))
+    owner = packed.row_of_bt.reshape(-1)
+    target_places = np.flatnonzero(packed.learn_bt)
+    filling = (0, shape.scored - len(target_places))
+    place, target, sequence = (
+        np.pad(x.astype(np.int32), filling)
+        for x in (target_places - 1, tokens.reshape(-1)[target_places], owner[target_places])
+    )
+    weight = np.pad(np.ones(len(target_places), np.float32), filling)
+    last = np.zeros(shape.rows, np.int32)
+    last[owner[owner >= 0]] = np.flatnonzero(owner >= 0)  # the last assignment of a row wins
+    return Batch(tokens, segments, positions, place, target, sequence, weight, last)
+
+
+def shape_of(groups: Sequence[Sequence[Tokens]], length: int) -> Shape:
+    """The smallest shape into which every group of rows fits. Raises when one row is longer than `length`."""
+    longest = max((len(row.ids) for group in groups for row in group), default=0)
+    if longest > length:
+        raise DataError("a row is longer than a line of the batch", got=longest, expected=f"at most {length} tokens")
+    lines = max(len(lines_of([len(row.ids) for row in group], length)) for group in groups)
+    scored = max(sum(sum(map(bool, row.learn[1:])) for row in group) for group in groups)
+    return Shape(lines, length, -(-max(scored, 1) // 128) * 128, max(map(len, groups)))
+
+
+def in_groups(rows: Sequence[Tokens], length: int, lines: int) -> list[list[int]]:
+    """Consecutive row numbers, cut so that each group fills at most `lines` lines of `length` tokens."""
+    groups: list[list[int]] = []
+    current: list[int] = []
+    for i in range(len(rows)):
+        trial = [*current, i]
+        if current and len(lines_of([len(rows[j].ids) for j in trial], length)) > lines:
+            groups.append(current)
+            trial = [i]
+        current = trial
+    return [*groups, current] if current else groups
