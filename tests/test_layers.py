@@ -53,7 +53,7 @@ def test_imports_go_down():
                 continue
             if here not in LAYER or there not in LAYER or LAYER[there] >= LAYER[here]:
                 wrong.append(f"{path.relative_to(ROOT)}:{line}: {here} must not import {there}")
-    assert not wrong, "\n".join(wrong)
+    assert not wrong, "\n".join(dict.fromkeys(wrong))
 
 
 def test_every_part_has_a_layer():

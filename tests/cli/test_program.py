@@ -35,7 +35,7 @@ def test_the_commands_of_the_design_exist():
     names = {" ".join(path) for path, _ in ALL}
     assert names >= {
         "align", "chat", "show", "models list", "models pull", "models show", "constitution list", "constitution show",
-        "constitution check", "constitution diff", "data preview", "runs list", "runs show", "runs graph", "runs compare",
+        "constitution check", "constitution diff", "data list", "data preview", "runs list", "runs show", "runs graph", "runs compare",
         "verify", "trace", "report",
     }  # fmt: skip
 
@@ -110,6 +110,21 @@ def test_constitution(solon, tmp_path):
     empty.write_text("name: x\nversion: '1'\ndescription: d\nlicence: CC0-1.0\nprinciples: []\n")
     shown = solon("constitution", "check", empty)
     assert shown.code == 2 and "at least one principle" in shown.err
+
+
+def test_data(solon, tmp_path):
+    assert {"name": "starter:demonstrations", "kind": "demonstrations"} in json.loads(solon("data", "list", "--json").out)
+    shown = solon("data", "preview", "starter:nothing", "--model", "smollm2-135m-instruct")
+    assert shown.code == 2 and "Traceback" not in shown.err
+
+
+@pytest.mark.real
+def test_data_preview_marks_what_is_learned(solon):
+    arguments = ("data", "preview", "starter:demonstrations", "--model", "smollm2-135m-instruct", "--rows", 1)
+    shown = solon(*arguments)
+    assert shown.code == 0 and "⟦" in shown.out and "by role" in shown.out
+    value = json.loads(solon(*arguments, "--json").out)
+    assert len(value["shown"]) == 1 and value["learned"]["assistant"] == value["tokens"]["assistant"]
 
 
 def test_outline_is_readable():

@@ -142,14 +142,11 @@ def _open(name: str, runs: Any, max_tokens: int, seed: int, settings: dict[str, 
     from solon.text.template import DEFAULT_TEMPLATE
 
     model = resolve(name, store(runs, quiet=True))
-    engine, tokenizer = Engine(model, slots=1), model.tokenizer
     stop: tuple[str, ...] = ()
-    if tokenizer.template is None:
-        note(f"{name} is a base model without a chat template: it continues a transcript of User and Assistant")
-        tokenizer = tokenizer.with_template(DEFAULT_TEMPLATE)
-    if tokenizer.template == DEFAULT_TEMPLATE:
+    if model.tokenizer.template == DEFAULT_TEMPLATE:
+        note(f"{name} has no chat template of its own: it is given a transcript of User and Assistant to go on with")
         stop = ("\n\nUser:", "\nUser:")
-    return Talk(engine, tokenizer, max_tokens, seed, settings, stop)
+    return Talk(Engine(model, slots=1), model.tokenizer, max_tokens, seed, settings, stop)
 
 
 def _piped(talk: Talk, json: bool) -> None:

@@ -98,7 +98,9 @@ def described(name: str, runs: Any) -> dict[str, Any]:
     from solon.core.weights import is_weight, named
     from solon.models.architecture import spec
 
-    arch, facts_ = _of_run(name, runs) if ":" in name else _of_file(name)
+    place = store(runs, quiet=True)
+    made = ":" in name or (place.root / "artifacts" / name / "evidence.json").exists()
+    arch, facts_ = _of_run(name, place) if made else _of_file(name)
     weights = named(spec(arch), is_leaf=is_weight)
     rows = [
         {"path": path, "rule": w.rule, "shape": w.shape(arch.sizes), "parameters": prod(w.shape(arch.sizes))}
@@ -122,10 +124,10 @@ def _of_file(name: str) -> tuple[Any, dict[str, Any]]:
     }  # fmt: skip
 
 
-def _of_run(name: str, runs: Any) -> tuple[Any, dict[str, Any]]:
+def _of_run(name: str, place: Any) -> tuple[Any, dict[str, Any]]:
     from solon.stages.models import resolve
 
-    model = resolve(name, store(runs, quiet=True))
+    model = resolve(name, place)
     return model.arch, {"licence": model.licence, "digest": model.digest, "chat_template": model.tokenizer.template is not None}
 
 
