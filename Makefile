@@ -1,6 +1,6 @@
 # Everything that is typed on a fresh machine. A second call is quick: a stamp is redone only when pyproject.toml changes.
 #
-#   make align                    align the quickstart model and say where the report is
+#   make align                    align the quickstart model; its last line says where the report is
 #   make align RECIPE=... ARGS="finetune.rank=32"
 #   make test  ARGS="-k tokenizer"
 #   make help                     the rest
@@ -13,10 +13,7 @@ ARGS   ?=
 BIN     = $(VENV)/bin
 # The version that the reference values were made with.
 TORCH   = torch==2.13.0
-INSTALL = -m pip install --quiet --disable-pip-version-check
-
-export SOLON_ACCEPT_LICENCE
-export JAX_PLATFORMS ?= cpu
+INSTALL = -m pip install -qq --disable-pip-version-check
 
 .PHONY: help align install test slow parity lint types bench clean
 
@@ -28,7 +25,6 @@ help:
 
 align: $(VENV)/ready
 	@$(BIN)/solon align $(RECIPE) $(ARGS)
-	@echo "report: $$($(BIN)/solon report latest --path)"
 
 install: $(VENV)/ready
 
@@ -56,23 +52,22 @@ clean:
 
 # A Python of 3.11 or newer that can make environments; PYTHON=/path/to/python chooses another.
 define find_python
-	found=; for name in $(PYTHON) python3.12 python3.13 python3.11 python3.14 python3 python; do \
+	found=; for name in $(PYTHON) python3.12 python3.13 python3.11 python3 python python3.14; do \
 	  if "$$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
 	    found="$$name"; break; fi; done; \
 	if [ -z "$$found" ]; then \
 	  echo "Solon needs Python 3.11 or newer with the venv module, and none was found." >&2; \
-	  echo "  got:   $$(python3 --version 2>&1 || echo no python3)" >&2; \
+	  echo "  got:   $$(python3 --version 2>/dev/null || echo none at all)" >&2; \
 	  echo "  to do: install one (on Debian: apt-get install python3 python3-venv), or call make PYTHON=/path/to/python" >&2; \
 	  exit 2; fi
 endef
 
-$(VENV)/bin/python:
-	@$(find_python); echo "making $(VENV) with $$($$found --version)"; $$found -m venv $(VENV)
+# The stamp comes last, so an environment whose making was stopped half-way is made anew.
+$(VENV)/made $(PARITY)/made:
+	@$(find_python); echo "making $(@D) with $$("$$found" --version)"; "$$found" -m venv --clear $(@D)
+	@touch $@
 
-$(PARITY)/bin/python:
-	@$(find_python); echo "making $(PARITY) with $$($$found --version)"; $$found -m venv $(PARITY)
-
-$(VENV)/ready: pyproject.toml | $(VENV)/bin/python
+$(VENV)/ready: pyproject.toml | $(VENV)/made
 	@echo "installing solon (once; about two minutes)"
 	@$(BIN)/python $(INSTALL) -e .
 	@touch $@
@@ -83,7 +78,7 @@ $(VENV)/ready-test: $(VENV)/ready
 	@touch $@
 
 # torch first and alone, so that nothing else chooses which build of it comes.
-$(PARITY)/ready: pyproject.toml | $(PARITY)/bin/python
+$(PARITY)/ready: pyproject.toml | $(PARITY)/made
 	@echo "installing the reference libraries (once; some minutes)"
 	@$(PARITY)/bin/python $(INSTALL) $(TORCH)
 	@$(PARITY)/bin/python $(INSTALL) -e '.[parity]'
