@@ -44,11 +44,22 @@ def summary(run: Any) -> dict[str, Any]:
     from solon.cli.runs import report_path
 
     page = report_path(run)
-    return {"run": run.id, "report": str(page), "report_json": str(page.with_suffix(".json"))}
+    return {
+        "run": run.id, "verdict": run.verdict, "models": run.models, "reused": list(run.reused), "report": str(page),
+        "report_json": str(page.with_suffix(".json")),
+    }  # fmt: skip
 
 
 def human(run: Any) -> None:
-    """The last lines of a run."""
+    """The last lines of a run: the decision, what was missed, where the report is, and what to do next."""
     said = summary(run)
-    note(f"run {said['run']}")
+    reused = f" ({len(run.reused)} of {len(run.artifacts)} parts were there already)" if run.reused else ""
+    note(f"run {run.id}{reused}")
+    if run.verdict:
+        typer.echo("release: " + ("yes" if run.verdict["release"] else "no"))
+        for one in run.verdict["conditions"]:
+            if one["status"] != "pass":
+                measured = f", measured {one['measured']}" if one["measured"] else ""
+                typer.echo(f"  {one['status']}: {one['name']} (required {one['required']}{measured})")
     typer.echo(f"report: {said['report']}")
+    note("next: solon chat latest:aligned")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from solon.cli.show import Json, Runs, emit, epilog, group, plain, store, table
+from solon.cli.show import Json, Runs, clean, clock, console, emit, epilog, facts, group, plain, store, table
 from solon.core.errors import MissingError
 
 Run = Annotated[str, typer.Argument(help="A run's id, the beginning of one, or latest.", metavar="RUN")]
@@ -19,10 +19,10 @@ def attach(app: typer.Typer) -> None:
     runs.command("list", epilog=epilog("solon runs list", "solon runs list --json"))(listing)
     runs.command("show", epilog=epilog("solon runs show latest"))(show)
     runs.command("graph", epilog=epilog("solon runs graph latest"))(graph)
-    runs.command("compare", epilog=epilog("solon runs compare latest 3f2a"))(compare)
+    runs.command("compare", epilog=epilog("solon runs compare latest quickstart-3f2a"))(compare)
     app.add_typer(runs, name="runs")
     app.command("verify", epilog=epilog("solon verify latest", "solon verify latest --steps 4 --samples 16"))(verify)
-    app.command("trace", epilog=epilog("solon trace latest red-0007"))(trace)
+    app.command("trace", epilog=epilog("solon trace latest rt-0007"))(trace)
     app.command("report", epilog=epilog("solon report latest", "solon report latest --path"))(report)
 
 
@@ -38,37 +38,85 @@ def listing(runs: Runs = None, json: Json = False) -> None:
     """All runs, the newest first."""
     from solon.stages.runs import list_runs
 
-    found = [plain(run) for run in list_runs(store(runs, quiet=True))]
+    found = list_runs(store(runs, quiet=True))
 
     def human() -> None:
         if not found:
             typer.echo("no runs yet; begin with: solon align recipes/quickstart.yaml")
             return
-        columns = [name for name in found[0] if not isinstance(found[0][name], dict | list)]
-        table(columns, ([run.get(name) for name in columns] for run in found))
+        table(
+            ("run", "model", "constitution", "started (UTC)", "ended (UTC)", "release"),
+            (
+                (run.id, run.recipe["model"], f"{run.recipe['constitution']} {run.book}", run.started, run.ended_at, decision(run))
+                for run in found
+            ),
+        )
 
     emit(found, json, human)
+
+
+def decision(run: Any) -> str:
+    """The verdict in a word or two."""
+    if not run.verdict:
+        return "" if run.ended_at else "not finished"
+    missed = sum(one["status"] != "pass" for one in run.verdict.get("conditions", []))
+    return "yes" if run.verdict.get("release") else f"no ({missed} conditions missed)"
 
 
 def show(run: Run = "latest", runs: Runs = None, json: Json = False) -> None:
     """What went into a run and what came out of it."""
     from solon.stages.runs import find
 
-    found = find(store(runs, quiet=True), run)
-    emit(found, json, lambda: _tree(plain(found)))
+    place = store(runs, quiet=True)
+    found = find(place, run)
+    parts = [_part(place, role, id) for role, id in found.artifacts.items()]
+
+    def human() -> None:
+        head = {"run": found.id, "model": found.recipe["model"], "constitution": f"{found.recipe['constitution']} {found.book}"}
+        head |= {"seed": found.recipe["seed"], "started": found.started, "ended": found.ended_at or "not finished", "folder": found.path}
+        facts(head | ({"release": decision(found)} if found.verdict else {}))
+        conditions = found.verdict.get("conditions", [])
+        if conditions:
+            names = ("name", "required", "measured", "status")
+            table(("condition", *names[1:]), ([one[name] for name in names] for one in conditions))
+        columns = ("part", "artifact", "rows", "dropped", "tokens", "time")
+        rows = ((p["role"], p["id"], p["kept"], p["dropped"], f"{p['tokens']:,}", clock(p["seconds"])) for p in parts)
+        table(columns, rows, right=columns[2:])
+
+    emit({**plain(found), "parts": parts}, json, human)
+
+
+def _part(place: Any, role: str, id: str) -> dict[str, Any]:
+    """One artifact of a run: what it kept and what it cost."""
+    evidence = place.get(id).evidence
+    data, cost = evidence["data"], evidence["cost"]
+    return {
+        "role": role, "id": id, "kept": data["kept"], "dropped": sum(data["dropped"].values()), "tokens": cost["tokens"],
+        "seconds": cost["seconds"],
+    }  # fmt: skip
 
 
 def graph(run: Run = "latest", runs: Runs = None, json: Json = False) -> None:
     """Which artifact was made from which."""
     from solon.stages import runs as stage
 
-    value = stage.graph(stage.find(store(runs, quiet=True), run))
-    emit(value, json, lambda: _tree(plain(value)))
+    place = store(runs, quiet=True)
+    nodes = stage.graph(place, stage.find(place, run))
+
+    def human() -> None:
+        names = {node["id"]: node["role"] for node in nodes}
+        for node in nodes:
+            typer.echo(f"{node['role']}  {node['id']}")
+            for source in node["inputs"]:
+                known = names.get(source["id"])
+                typer.echo(clean(f"  <- {source['role']}: " + (f"{known}  {source['id']}" if known else str(source["id"]))))
+
+    emit(nodes, json, human)
 
 
 def compare(
-    first: Annotated[str, typer.Argument(metavar="RUN")],
-    second: Annotated[str, typer.Argument(metavar="RUN")],
+    first: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of one, or latest.")],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="The run to hold beside it.")],
     runs: Runs = None,
     json: Json = False,
 ) -> None:
@@ -76,8 +124,19 @@ def compare(
     from solon.stages import runs as stage
 
     place = store(runs, quiet=True)
-    value = stage.compare(stage.find(place, first), stage.find(place, second))
-    emit(value, json, lambda: _tree(plain(value)))
+    value = stage.compare(place, stage.find(place, first), stage.find(place, second))
+
+    def human() -> None:
+        a, b = value["runs"]
+        if not value["recipe"]:
+            typer.echo("the recipes are the same")
+        else:
+            table(("recipe", a, b), ((key, *pair) for key, pair in value["recipe"].items()))
+        typer.echo("shared parts: " + (", ".join(value["shared_artifacts"]) or "none"))
+        if value["figures"]:
+            table(("figure", a, b), ((name, one.get(a), one.get(b)) for name, one in value["figures"].items()))
+
+    emit(value, json, human)
 
 
 def verify(
@@ -91,7 +150,7 @@ def verify(
     from solon.stages import runs as stage
 
     place = store(runs, quiet=json)
-    value = plain(stage.verify(stage.find(place, run), steps, samples))
+    value = plain(stage.verify(place, stage.find(place, run), steps, samples))
     emit(value, json, lambda: _tree(value))
     if isinstance(value, dict) and not value.get("ok", True):
         raise typer.Exit(1)
@@ -106,7 +165,8 @@ def trace(
     """Walk from a trained row back to its prompt, response, critique, principle and label."""
     from solon.stages import runs as stage
 
-    value = stage.trace(stage.find(store(runs, quiet=True), run), row)
+    place = store(runs, quiet=True)
+    value = stage.trace(place, stage.find(place, run), row)
     emit(value, json, lambda: _tree(plain(value)))
 
 
@@ -132,13 +192,12 @@ def _has_screen() -> bool:
     import os
     import sys
 
-    return sys.stdout.isatty() and (sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")))
+    desktop = sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    return sys.stdout.isatty() and bool(desktop)
 
 
 def _tree(value: Any) -> None:
     """Any record as an indented outline."""
-    from solon.cli.show import clean, console
-
     console().print(clean("\n".join(outline(value))), markup=False, soft_wrap=True)
 
 
