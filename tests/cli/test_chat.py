@@ -111,3 +111,24 @@ def test_gate_stops_at_a_stop_string_cut_anywhere():
 def test_control_characters_of_a_model_are_shown_not_obeyed(capsys):
     chat._print(iter([" \n", " hi\x1b[2J", "\x07 there"]))
     assert capsys.readouterr().out == "hi\ufffd[2J\ufffd there\n"
+
+
+def test_a_reply_that_is_broken_off_stays_as_far_as_it_came(solon, tiny, monkeypatch):
+    from solon.generate.engine import Engine
+
+    def stream(self, request, seed=0):
+        yield self.tokenizer.encode("half a")
+        raise KeyboardInterrupt
+
+    lines = iter(["hi", "/exit"])
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stdin", terminal)
+    monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
+    monkeypatch.setattr(Engine, "stream", stream)
+    shown = solon("chat", "tiny")
+    assert shown.code == 0 and "half a" in shown.out and "broken off" in shown.err
+    one = talk(tiny)
+    with pytest.raises(KeyboardInterrupt):
+        "".join(one.reply("hi"))
+    assert [turn.content for turn in one.turns] == ["hi", "half a"]
