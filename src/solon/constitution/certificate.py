@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from solon.constitution.judging import Judge, LabelledPair, Opinion, Progress, prompt_key
+from solon.constitution.judging import Judge, Labelled, Opinion, Progress, prompt_key
 from solon.core.errors import DataError
 from solon.core.intervals import calibration, wilson
 from solon.core.keys import seed_of
@@ -80,7 +80,7 @@ class Certificate:
 
 def certify(
     judge: Judge,
-    labelled: Sequence[LabelledPair],
+    labelled: Sequence[Labelled],
     bar: float = BAR,
     rule: Literal["value", "lower"] = "value",
     name: str = "certificate",
@@ -121,7 +121,7 @@ def certify(
     )
 
 
-def _refuse(judge: Judge, labelled: Sequence[LabelledPair]) -> None:
+def _refuse(judge: Judge, labelled: Sequence[Labelled]) -> None:
     """A certificate on what the judge has learned from, or on a pair counted twice, would be worth nothing."""
     if not labelled:
         raise DataError("no labelled pairs to certify a judge with", fix="keep some labelled pairs apart")
@@ -136,7 +136,7 @@ def _refuse(judge: Judge, labelled: Sequence[LabelledPair]) -> None:
         )
 
 
-def shown_order(labelled: Sequence[LabelledPair], name: str) -> list[bool]:
+def shown_order(labelled: Sequence[Labelled], name: str) -> list[bool]:
     """For each pair, whether the better reply is shown first: for one half of each kind, chosen by the pairs' names."""
     better_first = [False] * len(labelled)
     for kind in sorted({one.kind for one in labelled}):
@@ -161,7 +161,7 @@ def position_bias(opinions: Sequence[Opinion]) -> PositionBias:
 
 
 def length_bias(
-    labelled: Sequence[LabelledPair],
+    labelled: Sequence[Labelled],
     better_first: Sequence[bool],
     opinions: Sequence[Opinion],
     right: Sequence[bool],
@@ -200,7 +200,7 @@ def _share(right: Sequence[bool]) -> Any:
     return Share(sum(right) / len(right), wilson(sum(right), len(right)), len(right)) if right else None
 
 
-def _by_kind(labelled: Sequence[LabelledPair], right: Sequence[bool]) -> dict[str, Share]:
+def _by_kind(labelled: Sequence[Labelled], right: Sequence[bool]) -> dict[str, Share]:
     kinds = sorted({one.kind for one in labelled})
     return {kind: _share([ok for ok, one in zip(right, labelled, strict=True) if one.kind == kind]) for kind in kinds}
 

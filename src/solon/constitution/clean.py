@@ -99,7 +99,7 @@ def _why_dropped(
 
 def _repeats(text: str, request: str) -> bool:
     text, request = _bare(text), _bare(request)
-    if request in text or text.startswith(request[: max(30, len(request) // 2)]):
+    if request in text or text.split()[:4] == request.split()[:4]:
         return True
     return SequenceMatcher(None, text[: 2 * len(request)], request, autojunk=False).ratio() >= SAME
 

@@ -31,7 +31,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class LabelledPair:
+class Labelled:
     """Two replies of which people said which is better; `kind` is what the pair tests, such as `over_refusal`."""
 
     id: str
@@ -89,7 +89,7 @@ def judge_by(
     book: Book,
     options: Mapping[str, Any],
     model: Model | None = None,
-    labelled: Sequence[LabelledPair] = (),
+    labelled: Sequence[Labelled] = (),
 ) -> Judge:
     """The judge of the file `judges/<kind>.py`, or one that another package adds."""
     from solon.core import plugins

@@ -86,6 +86,17 @@ class LabelledPair:
 
 
 @dataclass(frozen=True)
+class WorkedCritique:
+    """What a fair critic says, by one principle, of the worse reply of a labelled pair (`critique`) and of the better
+    one (`keep`). `id` is the pair's."""
+
+    id: str
+    principle: str
+    critique: str
+    keep: str
+
+
+@dataclass(frozen=True)
 class MultipleChoice:
     """A multiple-choice question; `answer` is the place of the right choice, from 0."""
 

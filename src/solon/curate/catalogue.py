@@ -13,7 +13,7 @@ from typing import Any
 
 from solon.core.artifacts import digest, file_digest
 from solon.core.errors import ConfigError, DataError, MissingError, nearest
-from solon.core.records import Demonstration, LabelledPair, MultipleChoice, Paraphrase, Passage, Preference, Sample
+from solon.core.records import Demonstration, LabelledPair, MultipleChoice, Paraphrase, Passage, Preference, Sample, WorkedCritique
 from solon.curate import forms, rows, shared, starter
 from solon.curate.splits import Split, checked, side, text_of
 
@@ -28,6 +28,7 @@ READERS: dict[str, Callable[..., list[Any]]] = {
     "multiple_choice": forms.as_questions,
     "passages": forms.as_passages,
     "paraphrases": forms.as_paraphrases,
+    "worked_critiques": forms.as_worked_critiques,
 }
 KINDS = {
     Sample: "prompts",
@@ -37,6 +38,7 @@ KINDS = {
     MultipleChoice: "multiple_choice",
     Passage: "passages",
     Paraphrase: "paraphrases",
+    WorkedCritique: "worked_critiques",
 }
 
 

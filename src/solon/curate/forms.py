@@ -20,6 +20,7 @@ from solon.core.records import (
     Preference,
     Role,
     Sample,
+    WorkedCritique,
     as_json,
     user,
 )
@@ -98,6 +99,17 @@ def as_paraphrases(rows: Iterable[Row], source: str = "", skipped: list[str] | N
 
     def one(place: str, row: Mapping[str, Any], id: str) -> Paraphrase:
         return Paraphrase(id, _texts(place, row, "prompts", 2), str(row.get("kind") or ""))
+
+    return _records(rows, one, skipped)
+
+
+def as_worked_critiques(
+    rows: Iterable[Row], source: str = "", skipped: list[str] | None = None
+) -> list[WorkedCritique]:
+    """Rows with `id` (a labelled pair's), `principle`, `critique` and `keep`. `skipped` as in `as_demonstrations`."""
+
+    def one(place: str, row: Mapping[str, Any], id: str) -> WorkedCritique:
+        return WorkedCritique(id, *(_text(place, row, name) for name in ("principle", "critique", "keep")))
 
     return _records(rows, one, skipped)
 

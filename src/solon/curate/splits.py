@@ -17,6 +17,7 @@ from solon.core.records import (
     Passage,
     Preference,
     Sample,
+    WorkedCritique,
 )
 
 Split = Literal["train", "heldout", "all"]
@@ -53,6 +54,8 @@ def text_of(record: Any) -> str:
             return record.question
         case Passage():
             return record.text
+        case WorkedCritique():
+            return record.critique
         case Paraphrase():
             return record.prompts[0]
     raise TypeError(f"not a row of data: {type(record).__name__}")

@@ -30,6 +30,7 @@ SETS: dict[str, Set] = {
     "helpful_prompts": Set(forms.as_prompts, 0.2),
     "demonstrations": Set(forms.as_demonstrations, 0.15),
     "labelled_pairs": Set(forms.as_labelled_pairs, 0.4),
+    "critiques": Set(forms.as_worked_critiques, 0.0),
     "multiple_choice": Set(forms.as_questions, 1.0),
     "passages": Set(forms.as_passages, 1.0),
     "paraphrases": Set(forms.as_paraphrases, 1.0),

@@ -83,6 +83,16 @@ def encode_training(tokenizer: Tokenizer, conversation: Conversation) -> Tokens:
     return Tokens(ids, [False] * (len(ids) - len(tokens.ids)) + tokens.learn)
 
 
+def last_turns(tokens: Tokens, count: int = 1) -> Tokens:
+    """The same ids, of which only the last `count` assistant turns are learned: earlier ones are context."""
+    learn, turns = list(tokens.learn), 0
+    for place in reversed(range(len(learn))):
+        if tokens.learn[place] and not (place + 1 < len(learn) and tokens.learn[place + 1]):
+            turns += 1
+        learn[place] = tokens.learn[place] and turns <= count
+    return Tokens(tokens.ids, learn)
+
+
 def _learned(tokenizer: Tokenizer, ids: list[int]) -> list[bool]:
     """All up to the last end-of-turn token; what the template writes after it (a newline) comes from nobody."""
     ends = [place for place, id in enumerate(ids) if id in tokenizer.stop_ids]

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from solon.constitution.compare import comparison_conversation, soft_label
-from solon.constitution.judging import LabelledPair, Opinion, Progress, Question, both_orders
+from solon.constitution.judging import Labelled, Opinion, Progress, Question, both_orders
 from solon.constitution.store import Book
 from solon.constitution.validation import Record, checked
 from solon.core.errors import ConfigError, MissingError, StorageError
@@ -193,6 +193,6 @@ def _retry_after(got: httpx.Response) -> float:
     return float(value) if re.fullmatch(r"\d+(\.\d+)?", value) else 0.0
 
 
-def judge(book: Book, options: Mapping[str, Any], model: Model | None, labelled: Sequence[LabelledPair]) -> ApiJudge:
+def judge(book: Book, options: Mapping[str, Any], model: Model | None, labelled: Sequence[Labelled]) -> ApiJudge:
     """A judge at an address. It needs no model here and learns nothing from the labelled pairs."""
     return ApiJudge(book, checked(Options, options, "judge 'api'", ConfigError))

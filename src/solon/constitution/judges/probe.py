@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from solon.constitution.judging import LabelledPair, Opinion, Progress, Question, needs_model, prompt_key
+from solon.constitution.judging import Labelled, Opinion, Progress, Question, needs_model, prompt_key
 from solon.constitution.store import Book
 from solon.constitution.validation import Record, checked
 from solon.core.errors import ConfigError, DataError, MissingError, ModelError
 from solon.core.records import Conversation, Message
 
 if TYPE_CHECKING:
-    from solon.learn.batches import Row
+    from solon.text.template import Tokens
     from solon.models.load import Model
     from solon.text.tokenizer import Tokenizer
 
@@ -154,11 +154,17 @@ class ProbeJudge:
 
     def prefer(self, questions: Sequence[Question], progress: Progress | None = None) -> list[Opinion]:
         """One opinion a question; the other order gives the complement by construction."""
-        pairs = [(one.prompt, one.first, one.second) for one in questions]
-        if not pairs:
-            return []
-        p = self.head.probability(differences(self.model, pairs, self.batch, progress)).tolist()
-        return [Opinion(value, value, 1 - value) for value in p]
+        opinions = [Opinion(None, note="longer than the model's context")] * len(questions)
+        fit = [i for i, one in enumerate(questions) if self._fits(one)]
+        pairs = [(questions[i].prompt, questions[i].first, questions[i].second) for i in fit]
+        p = self.head.probability(differences(self.model, pairs, self.batch, progress)).tolist() if pairs else []
+        for i, value in zip(fit, p, strict=True):
+            opinions[i] = Opinion(value, value, 1 - value)
+        return opinions
+
+    def _fits(self, one: Question) -> bool:
+        rows = (reply_row(self.model.tokenizer, one.prompt, reply) for reply in (one.first, one.second))
+        return all(len(row.ids) <= self.model.arch.context for row in rows)
 
     def save(self, path: str | Path) -> None:
         """Keep the head for later runs with the same model."""
@@ -187,10 +193,9 @@ def differences(
     return features[firsts] - features[seconds]
 
 
-def reply_row(tokenizer: Tokenizer, prompt: Conversation, reply: str) -> Row:
+def reply_row(tokenizer: Tokenizer, prompt: Conversation, reply: str) -> Tokens:
     """The conversation's tokens, of which only those of the last reply are marked: earlier ones are context."""
-    from solon.learn.batches import Row
-    from solon.text.template import encode_training
+    from solon.text.template import Tokens, encode_training
 
     tokens = encode_training(tokenizer, (*prompt, Message("assistant", reply)))
     marked = [place for place, learned in enumerate(tokens.learn) if learned]
@@ -199,10 +204,10 @@ def reply_row(tokenizer: Tokenizer, prompt: Conversation, reply: str) -> Row:
     start = end = marked[-1]
     while start > 0 and tokens.learn[start - 1]:
         start -= 1
-    return Row(tokens.ids, [start <= place <= end for place in range(len(tokens.ids))])
+    return Tokens(tokens.ids, [start <= place <= end for place in range(len(tokens.ids))])
 
 
-def judge(book: Book, options: Mapping[str, Any], model: Model | None, labelled: Sequence[LabelledPair]) -> ProbeJudge:
+def judge(book: Book, options: Mapping[str, Any], model: Model | None, labelled: Sequence[Labelled]) -> ProbeJudge:
     """A probe from a saved head, or fitted to the labelled pairs: keep those for its certificate apart."""
     chosen = checked(Options, options, "judge 'probe'", ConfigError)
     reader = needs_model("probe", model)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from solon.constitution.compare import LETTERS, comparison_conversation, soft_label
-from solon.constitution.judging import LabelledPair, Opinion, Progress, Question, both_orders, needs_model
+from solon.constitution.judging import Labelled, Opinion, Progress, Question, both_orders, needs_model
 from solon.constitution.store import Book
 from solon.constitution.validation import Record, checked
 from solon.core.errors import ConfigError, ModelError
@@ -49,20 +49,26 @@ class SelfJudge:
         """One opinion a question, over both orders."""
         from solon.generate.score import option_logprobs
 
-        # Neighbours in a batch should share their few-shot block.
-        order = sorted(range(len(questions)), key=lambda i: self._block(questions[i]))
         chosen: dict[tuple[int, bool], float] = {}
-        step = self.options.batch
-        for start in range(0, len(order), step):
-            asked = [(i, swapped) for swapped in (False, True) for i in order[start : start + step]]
-            prompts, letters = zip(*(self._tokens(questions[i], swapped) for i, swapped in asked), strict=True)
-            if len(set(letters)) > 1:
-                raise ModelError("the letters A and B have no tokens of their own in this vocabulary", got=set(letters))
-            for key, (lp_a, lp_b) in zip(asked, option_logprobs(self.model, prompts, letters[0]), strict=True):
-                chosen[key] = soft_label(float(lp_a), float(lp_b))
-            if progress:
-                progress(min(start + step, len(order)), len(order))
-        return [both_orders(chosen[i, False], chosen[i, True]) for i in range(len(questions))]
+        done = 0
+        for block in range(self.options.blocks):
+            members = [i for i, one in enumerate(questions) if self._block(one) == block]
+            # One block a call: its few-shot comparisons are then read once.
+            for start in range(0, len(members), self.options.batch):
+                part = members[start : start + self.options.batch]
+                asked = [(i, swapped) for i in part for swapped in (False, True)]
+                read = {key: self._tokens(questions[key[0]], key[1]) for key in asked}
+                fit = [key for key in asked if len(read[key][0]) < self.model.arch.context]
+                letters = {read[key][1] for key in fit}
+                if len(letters) > 1:
+                    raise ModelError("the letters A and B have no tokens of their own in this vocabulary", got=letters)
+                logprobs = option_logprobs(self.model, [read[key][0] for key in fit], letters.pop()) if fit else ()
+                chosen |= {key: soft_label(float(a), float(b)) for key, (a, b) in zip(fit, logprobs, strict=True)}
+                done += len(part)
+                if progress:
+                    progress(done, len(questions))
+        orders = [(chosen.get((i, False)), chosen.get((i, True))) for i in range(len(questions))]
+        return [both_orders(*both, note="longer than the model's context" if None in both else "") for both in orders]
 
     def _block(self, question: Question) -> int:
         return seed_of("block", question.id) % self.options.blocks
@@ -89,6 +95,6 @@ def letter_tokens(
     return a[:same], (tuple(a[same : len(a) - tail]), tuple(b[same : len(b) - tail]))
 
 
-def judge(book: Book, options: Mapping[str, Any], model: Model | None, labelled: Sequence[LabelledPair]) -> SelfJudge:
+def judge(book: Book, options: Mapping[str, Any], model: Model | None, labelled: Sequence[Labelled]) -> SelfJudge:
     """The model as its own judge. It learns nothing from the labelled pairs."""
     return SelfJudge(book, checked(Options, options, "judge 'self'", ConfigError), needs_model("self", model))

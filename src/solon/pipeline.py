@@ -1,0 +1,72 @@
+"""Constitutional AI, start to end: the whole method as one page (Bai et al. 2022, arXiv 2212.08073).
+
+A helpful model answers red-team requests, criticises its answers by principles of the constitution and rewrites them. The
+published model is fine-tuned on the rewritten answers and on helpful ones: the SL-CAI model. It draws two replies to
+every prompt; a judge that has earned a certificate says, by a principle, which is better; and the model learns to prefer
+what the judge prefers. All four models answer held-out prompts, and a report says whether the last may be released.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from solon.core.artifacts import Store
+
+
+def align(recipe_path: str, overrides: list[str], store: Store, progress: Any = None) -> Any:
+    """Run a recipe and return its `Run`. What exists is reused; a stopped run goes on where it was."""
+    from solon.constitution import store as books
+    from solon.stages import models, recipe, rows, runs, sft
+    from solon.stages.answers import answers
+    from solon.stages.compare import compare
+    from solon.stages.dpo import dpo
+    from solon.stages.evaluate import evaluate
+    from solon.stages.feedback import feedback, judge_of
+    from solon.stages.gather import gather, tagged
+    from solon.stages.pairs import pairs
+    from solon.stages.report import report
+    from solon.stages.revise import revise
+
+    plan = recipe.load(recipe_path, overrides)
+    book = books.load(plan.constitution)
+    run = runs.begin(store, plan, book)
+    data = gather(plan)
+    published = models.identity(plan.model)
+    base = models.ready(models.base(plan.model, work="training"))
+
+    # A helpful-only model, which also knows how to criticise and to revise.
+    lessons = rows.demonstrations(data) + rows.transcripts(book, data)
+    helpful = sft.train(store, "helpful", plan.helpful, base, {"model": published}, lessons, plan.seed)
+
+    # SL-CAI: its answers to red-team requests, criticised and revised; its helpful answers; and a model trained on both.
+    revised = revise(store, plan.revise, book, helpful, data.red_team, plan.seed)
+    harmless = tagged(data.helpful, "helpful", plan.answers.helpful) + tagged(data.benign, "benign", plan.answers.benign)
+    kept = answers(store, plan.answers, helpful, harmless, plan.seed)
+    mixture = rows.revisions(revised) + rows.kept(kept) + rows.demonstrations(data)
+    made_from = {"model": published, "revisions": revised.id, "answers": kept.id}
+    sl = sft.train(store, "sl", plan.sl, base, made_from, mixture, plan.seed)
+
+    # RLAIF: pairs of replies, labels by a certified judge, preference optimisation.
+    asked = (
+        tagged(data.red_team, "red_team", plan.pairs.red_team)
+        + tagged(data.benign, "benign", plan.pairs.benign)
+        + tagged(data.helpful, "helpful", plan.pairs.helpful)
+    )
+    drawn = pairs(store, plan.pairs, book, sl, asked, plan.seed)
+    reader = models.ready(models.base(plan.model))
+    made_from = {"model": published, "labelled": data.digests[plan.data.labelled]}
+    labels = feedback(store, plan.feedback, book, reader, drawn, data.labelled, data.certificate, made_from, plan.seed)
+    aligned = dpo(store, plan.dpo, sl, labels, plan.seed)
+
+    # Evidence: all four models on the same held-out items, and the decision.
+    made = {"helpful": helpful, "sl": sl, "aligned": aligned}
+    evaluations = {"base": evaluate(store, plan.evaluate, reader, published, data.held, data.digests, plan.seed)}
+    for role, artifact in made.items():
+        model = models.adapted(artifact)
+        evaluations[role] = evaluate(store, plan.evaluate, model, artifact.id, data.held, data.digests, plan.seed)
+    judge = judge_of(plan.feedback, book, reader, labels)
+    figures = compare(store, evaluations, judge, labels, book)
+    run = run.ended(
+        models=made, revise=revised, answers=kept, pairs=drawn, feedback=labels, compare=figures, evaluations=evaluations
+    )
+    return report(store, run, plan, book, data)

@@ -1,0 +1,100 @@
+"""Direct preference optimisation on soft AI labels, on top of the SL-CAI model, which is also the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from pydantic import Field
+
+from solon.core.artifacts import Artifact, Draft, Record, Store
+from solon.core.keys import seed_of
+from solon.core.records import Message, as_messages
+from solon.core.weights import Tree
+from solon.generate.score import row_logprobs
+from solon.learn.objectives import dpo as objective
+from solon.learn.order import order
+from solon.models.load import Model
+from solon.stages.fit import Fit, fit
+from solon.stages.models import adapted
+from solon.text.batches import Shape, batch, shape_of
+from solon.text.template import Tokens, encode_training, last_turns
+
+VERSION = 1
+
+
+class Dpo(Fit):
+    """`beta` is the strength of the pull towards the reference; pairs whose label is nearer to one half than `margin`
+    say nothing and are left out."""
+
+    beta: float = Field(0.1, gt=0)
+    margin: float = Field(0.05, ge=0, lt=0.5)
+    learning_rate: float = Field(2e-4, gt=0)
+    epochs: float = Field(2.0, gt=0)
+
+
+def dpo(store: Store, config: Dpo, start: Artifact, labels: Artifact, seed: int) -> Artifact:
+    """An adapter on top of `start`, trained on the labelled pairs."""
+    settings = {**config.model_dump(mode="json"), "seed": seed}
+    inputs = {"start": start.id, "labels": labels.id}
+    return store.make("dpo", VERSION, settings, inputs, partial(_build, config, start, labels, seed))
+
+
+def _build(config: Dpo, start: Artifact, labels: Artifact, seed: int, draft: Draft) -> None:
+    model = adapted(start, work="training")
+    rows = [_fated(config, model, row) for row in labels.rows("rows")]
+    draft.write_rows("rows", rows)
+    kept = [row for row in rows if not row.get("dropped")]
+    replies = [encoded(model, row, side) for row in kept for side in ("first", "second")]
+    with draft.progress.task("reference", sum(len(one.ids) for one in replies), "tok") as advance:
+        reference = np.array([x.sum() for x in row_logprobs(model, replies, advance)], np.float32)
+    p_first = np.array([row["p_first"] for row in kept], np.float32)
+    steps, pairs_of = order(len(kept), config.batch, config.epochs, seed_of("order", seed))
+
+    def groups(step: int) -> list[list[int]]:
+        picked = pairs_of(step)
+        return [picked[i : i + config.micro] for i in range(0, len(picked), config.micro)]
+
+    rows_of = lambda group: [replies[2 * pair + side] for pair in group for side in (0, 1)]  # noqa: E731
+    shape = shape_of([rows_of(group) for step in range(steps) for group in groups(step)], config.length)
+
+    def loss(params: Tree, pairs: objective.Pairs) -> object:
+        return objective.loss(model.arch, params, pairs, config.beta)
+
+    result = fit(
+        draft, model, config, seed, steps, loss,
+        lambda step: [_pairs(group, rows_of(group), shape, p_first, reference) for group in groups(step)],
+    )  # fmt: skip
+    draft.tokens = sum(len(one.ids) for step in range(steps) for group in groups(step) for one in rows_of(group))
+    last = [row for row in result.history if "accuracy" in row][-max(steps // 10, 1) :]
+    if last:
+        draft.metric("agreement_with_labels", float(np.mean([row["accuracy"] for row in last])), n=len(kept),
+                     unit="share", how="implied reward against label, last tenth of the steps")  # fmt: skip
+
+
+def _fated(config: Dpo, model: Model, row: Record) -> Record:
+    """The row, or the reason why it is not trained on."""
+    if row.get("dropped"):
+        return row
+    if abs(row["p_first"] - 0.5) < config.margin:
+        return {**row, "dropped": "the judge sees no difference"}
+    if max(len(encoded(model, row, side).ids) for side in ("first", "second")) > config.length:
+        return {**row, "dropped": "longer than the training length"}
+    return row
+
+
+def encoded(model: Model, row: Record, side: str) -> Tokens:
+    """Prompt and one reply; only the reply's tokens count."""
+    return last_turns(encode_training(model.tokenizer, (*as_messages(row["prompt"]), Message("assistant", row[side]))))
+
+
+def _pairs(
+    group: Sequence[int], rows: Sequence[Tokens], shape: Shape, p_first: np.ndarray, reference: np.ndarray
+) -> objective.Pairs:
+    spare = shape.rows // 2 - len(group)
+    sides = [2 * pair + side for pair in group for side in (0, 1)]
+    return objective.Pairs(
+        batch(rows, shape), np.pad(p_first[list(group)], (0, spare), constant_values=0.5),
+        np.pad(np.ones(len(group), np.float32), (0, spare)), np.pad(reference[sides], (0, 2 * spare)),
+    )  # fmt: skip

@@ -1,0 +1,83 @@
+"""Models by name for everyone above layer 3: a catalogue name, folder or hub name, or `RUN:role` of a finished run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from solon.core.artifacts import Artifact, Store
+from solon.core.errors import MissingError, nearest
+from solon.core.precision import dtype_of
+from solon.learn import lora
+from solon.models.load import Model, load
+
+
+def base(name: str, precision: str = "auto", work: str = "sampling") -> Model:
+    """A model as it was published, in the type that is fastest for `training` or `sampling` here."""
+    return load(name, dtype_of(precision, work))
+
+
+def adapted(artifact: Artifact, precision: str = "auto", work: str = "sampling") -> Model:
+    """The model that a training stage made: the published model with the chain of adapters that led to it."""
+    chain = adapters(artifact)
+    model = base(chain[0].evidence["inputs"]["model"].split("@")[0], precision, work)
+    params = model.params
+    for link in chain:
+        params = lora.load_onto(model.arch, params, link.path)
+    return replace(model, name=artifact.id, params=params, tokenizer=tokenizer_for(model))
+
+
+def tokenizer_for(model: Model) -> Any:
+    """The model's tokenizer; a base model without a chat template gets Solon's plain one."""
+    from solon.text.template import DEFAULT_TEMPLATE
+
+    tokenizer = model.tokenizer
+    return tokenizer if tokenizer.template else tokenizer.with_template(DEFAULT_TEMPLATE)
+
+
+def adapters(artifact: Artifact) -> list[Artifact]:
+    """The artifacts whose adapters a model carries, innermost first."""
+    chain = [artifact]
+    while "start" in chain[0].evidence["inputs"]:
+        store = Store(artifact.path.parent.parent)
+        chain.insert(0, store.get(chain[0].evidence["inputs"]["start"]))
+    return chain
+
+
+def identity(name: str) -> str:
+    """What an artifact records of a published model: its name and the hash of its weights."""
+    from solon.models.formats import read
+    from solon.models.hub import locate
+
+    return f"{name}@{read(locate(name)).digest[:16]}"
+
+
+def resolve(name: str, store: Store, precision: str = "auto", work: str = "sampling") -> Model:
+    """A model by any of its names. Raises `MissingError` with the roles that a run has."""
+    run_name, colon, role = name.rpartition(":")
+    if colon and "/" not in name and run_name:
+        from solon.stages.runs import find
+
+        run = find(store, run_name)
+        if role == "base":
+            return ready(base(run.recipe["model"], precision, work))
+        if role not in run.models:
+            raise MissingError(f"the run {run.id} has no model {role!r}", fix=nearest(role, ["base", *run.models]))
+        return adapted(store.get(run.models[role]), precision, work)
+    if (store.root / "artifacts" / name / "adapter.safetensors").exists():
+        return adapted(store.get(name), precision, work)
+    return ready(base(name, precision, work))
+
+
+def ready(model: Model) -> Model:
+    """The model with a tokenizer that can render chats."""
+    return replace(model, tokenizer=tokenizer_for(model))
+
+
+def settings(artifact: Artifact) -> dict[str, Any]:
+    """Rank, alpha and targets of a stored adapter."""
+    from safetensors import safe_open
+
+    with safe_open(artifact.path / "adapter.safetensors", framework="numpy") as f:
+        return json.loads(f.metadata()["lora"])

@@ -1,0 +1,63 @@
+"""A recipe: one short YAML file that says what is done to which model, with which data and constitution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from solon.core.config import Config, build, override, read_yaml
+from solon.stages.answers import Answers
+from solon.stages.dpo import Dpo
+from solon.stages.evaluate import Evaluate
+from solon.stages.feedback import Feedback
+from solon.stages.fit import Fit
+from solon.stages.pairs import Pairs
+from solon.stages.release import Release
+from solon.stages.revise import Revise
+
+
+class Data(Config):
+    """Where each kind of data comes from: a set of Solon's own, a shared one, a file or a hub name."""
+
+    demonstrations: str = "starter:demonstrations"
+    red_team: str = "starter:red_team"
+    benign: str = "starter:benign"
+    helpful: str = "starter:helpful_prompts"
+    labelled: str = "starter:labelled_pairs"
+    transcripts: str = "starter:critiques"
+    multiple_choice: str = "starter:multiple_choice"
+    passages: str = "starter:passages"
+    paraphrases: str = "starter:paraphrases"
+    test_red_team: str = ""  # where the held-out side comes from another source
+    test_benign: str = ""
+
+
+class Recipe(Config):
+    """Everything that decides the outcome of `solon align`."""
+
+    name: str
+    description: str = ""
+    model: str
+    constitution: str = "core"
+    seed: int = Field(1, ge=0)
+    data: Data = Data()
+    helpful: Fit = Fit()
+    revise: Revise = Revise()
+    answers: Answers = Answers()
+    sl: Fit = Fit()
+    pairs: Pairs = Pairs()
+    feedback: Feedback = Feedback()
+    dpo: Dpo = Dpo()
+    evaluate: Evaluate = Evaluate()
+    release: Release = Release()
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read and check a recipe; `overrides` are `section.key=value`."""
+    path = Path(path)
+    content: dict[str, Any] = override(read_yaml(path), list(overrides))
+    content.setdefault("name", path.stem)
+    return build(Recipe, content, path.name)

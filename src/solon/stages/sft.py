@@ -1,0 +1,85 @@
+"""Supervised fine-tuning: conversations in, an adapter out. It serves the helpful model and the SL-CAI model alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+
+from solon.core.artifacts import Artifact, Draft, Record, Store
+from solon.core.keys import seed_of
+from solon.core.records import Conversation, as_messages
+from solon.generate.score import row_logprobs
+from solon.learn.objectives import sft
+from solon.learn.order import order
+from solon.models.load import Model
+from solon.stages.fit import Fit, fit
+from solon.text.batches import batch, shape_of
+from solon.text.template import Tokens, encode_training, last_turns
+
+VERSION = 1
+
+
+def train(
+    store: Store, name: str, config: Fit, model: Model, inputs: dict[str, str], rows: Sequence[Record], seed: int
+) -> Artifact:
+    """Train on rows `{"id", "messages", ...}`; `inputs` names what the rows and the model were made from."""
+    from solon.core.artifacts import digest
+
+    settings = {**config.model_dump(mode="json"), "seed": seed, "rows": digest([row["messages"] for row in rows])}
+    return store.make(name, VERSION, settings, inputs, partial(_build, config, model, rows, seed))
+
+
+def _build(config: Fit, model: Model, rows: Sequence[Record], seed: int, draft: Draft) -> None:
+    marked = [mark(row, config.length, model) for row in rows]
+    draft.write_rows("rows", marked)
+    tokens = [encoded(row, model) for row in marked if not row.get("dropped")]
+    steps, rows_of = order(len(tokens), config.batch, config.epochs, seed_of("order", seed))
+
+    def groups(step: int) -> list[list[Tokens]]:
+        picked = [tokens[i] for i in rows_of(step)]
+        return [picked[i : i + config.micro] for i in range(0, len(picked), config.micro)]
+
+    shape = shape_of([group for step in range(steps) for group in groups(step)], config.length)
+    result = fit(
+        draft, model, config, seed, steps, partial(sft.loss, model.arch),
+        lambda step: [batch(group, shape) for group in groups(step)],
+    )  # fmt: skip
+    used = sum(len(tokens[i].ids) for step in range(steps) for i in rows_of(step))
+    draft.tokens = used
+    draft.flops = 6.0 * used * _parameters(model)
+    last = result.history[-max(steps // 10, 1) :]
+    draft.metric("training_loss", float(np.mean([row["loss"] for row in last])), n=len(last), unit="nats a token",
+                 how="mean over the last tenth of the steps")  # fmt: skip
+
+
+def mark(row: Record, length: int, model: Model) -> Record:
+    """The row with its number of tokens, or with the reason why it cannot be trained on."""
+    if row.get("dropped"):
+        return dict(row)
+    tokens = encoded(row, model)
+    if len(tokens.ids) > length:
+        return {**row, "tokens": len(tokens.ids), "dropped": "longer than the training length"}
+    if not any(tokens.learn[1:]):
+        return {**row, "tokens": len(tokens.ids), "dropped": "nothing to learn"}
+    return {**row, "tokens": len(tokens.ids)}
+
+
+def encoded(row: Record, model: Model) -> Tokens:
+    """The row's tokens; `"learn": n` marks rows of which only the last n assistant turns are learned."""
+    tokens = encode_training(model.tokenizer, as_messages(row["messages"]))
+    return last_turns(tokens, row["learn"]) if "learn" in row else tokens
+
+
+def reference_loss(model: Model, conversations: Sequence[Conversation]) -> list[float]:
+    """Mean -log p (nats a token) of the assistant's tokens of each conversation."""
+    rows = [encode_training(model.tokenizer, one) for one in conversations]
+    return [float(-logp.mean()) for logp in row_logprobs(model, rows)]
+
+
+def _parameters(model: Model) -> int:
+    from solon.core.weights import count
+    from solon.models.architecture import spec
+
+    return count(spec(model.arch), model.arch.sizes)

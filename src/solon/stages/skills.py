@@ -1,0 +1,31 @@
+"""Worked critiques and revisions as conversations to learn from.
+
+The paper shows a few transcripts in front of every request, which a model of 52B parameters can follow. A model of 135M
+cannot (docs/log.md, 2026-11-21: none of 48 revisions refused), so its helpful model learns the two skills from
+transcripts first: a faulty reply is criticised and rewritten, a sound one is found sound and kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from solon.constitution.revise import revision_conversation
+from solon.constitution.store import Book
+from solon.core.artifacts import Record
+from solon.core.records import LabelledPair, Message, WorkedCritique, as_json
+
+
+def transcripts(book: Book, pairs: Sequence[LabelledPair], worked: Sequence[WorkedCritique]) -> list[Record]:
+    """For each worked critique two rows: the worse reply is criticised and rewritten, the better is found sound and kept.
+    Of each row only critique and revision are learned."""
+    by_id = {pair.id: pair for pair in pairs}
+    rows: list[Record] = []
+    for one in worked:
+        pair = by_id[one.id]
+        principle = book.principle(one.principle)
+        for kind, reply, critique in (("mend", pair.rejected, one.critique), ("keep", pair.chosen, one.keep)):
+            asked = revision_conversation(book, pair.prompt, reply, principle, critique, shots=0)
+            messages = as_json((*asked, Message("assistant", pair.chosen)))
+            row = {"id": f"{pair.id}/{kind}", "messages": messages, "learn": 2, "source": "transcripts"}
+            rows.append({**row, "principle": principle.id, "book": book.hash})
+    return rows

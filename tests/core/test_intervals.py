@@ -1,0 +1,43 @@
+"""Intervals and calibration against hand-computed values and an independent library."""
+
+import numpy as np
+import pytest
+from statsmodels.stats.proportion import proportion_confint
+
+from solon.core.errors import DataError
+from solon.core.intervals import Bin, calibration, wilson
+
+
+@pytest.mark.parametrize("hits, n", [(0, 10), (1, 10), (8, 10), (10, 10), (1, 1), (431, 500)])
+def test_wilson_equals_statsmodels(hits, n):
+    assert wilson(hits, n) == pytest.approx(proportion_confint(hits, n, method="wilson"), abs=1e-12)
+
+
+def test_calibration_by_hand():
+    found = calibration([0.1, 0.3, 0.6, 0.8], [0, 1, 1, 1], bins=2)
+    assert found.bins == (Bin(pytest.approx(0.2), 0.5, 2), Bin(pytest.approx(0.7), 1.0, 2))
+    assert found.ece == pytest.approx(0.5 * 0.3 + 0.5 * 0.3)
+    assert found.brier == pytest.approx((0.01 + 0.49 + 0.16 + 0.04) / 4)
+
+
+def test_equal_predictions_share_a_bin():
+    p, y = [0.5] * 6 + [1.0] * 4, [1, 0, 1, 0, 1, 0, 1, 1, 1, 1]
+    found = calibration(p, y)
+    assert [one.n for one in found.bins] == [6, 4] and found.ece == 0
+    order = np.random.default_rng(0).permutation(10)
+    assert calibration(np.array(p)[order], np.array(y)[order]) == found
+
+
+def test_bins_have_equal_mass():
+    p = np.random.default_rng(1).random(1000)
+    assert [one.n for one in calibration(p, p > 0.5).bins] == [100] * 10
+    fair = np.random.default_rng(2).random(1000) < p
+    assert calibration(p, fair).ece < 0.05 < calibration(p**3, fair).ece
+
+
+@pytest.mark.parametrize(
+    "bad", [lambda: wilson(1, 0), lambda: wilson(3, 2), lambda: calibration([], []), lambda: calibration([1.2], [1])]
+)
+def test_refused(bad):
+    with pytest.raises(DataError):
+        bad()
