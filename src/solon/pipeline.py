@@ -35,16 +35,17 @@ def align(recipe_path: str, overrides: list[str], store: Store, progress: Any = 
     base = models.ready(models.base(plan.model, work="training"))
 
     # A helpful-only model, which also knows how to criticise and to revise.
-    lessons = rows.demonstrations(data) + rows.transcripts(book, data)
+    lessons = rows.lessons(plan.lessons, book, data)
     helpful = sft.train(store, "helpful", plan.helpful, base, {"model": published}, lessons, plan.seed)
 
     # SL-CAI: its answers to red-team requests, criticised and revised; its helpful answers; and a model trained on both.
     revised = revise(store, plan.revise, book, helpful, data.red_team, plan.seed)
     harmless = tagged(data.helpful, "helpful", plan.answers.helpful) + tagged(data.benign, "benign", plan.answers.benign)
     kept = answers(store, plan.answers, helpful, harmless, plan.seed)
-    mixture = rows.revisions(revised) + rows.kept(kept) + rows.demonstrations(data)
-    made_from = {"model": published, "revisions": revised.id, "answers": kept.id}
-    sl = sft.train(store, "sl", plan.sl, base, made_from, mixture, plan.seed)
+    mixture = rows.revisions(revised) + rows.kept(kept) + rows.demonstrations(data, plan.answers.demonstrations)
+    start, learner = models.start(plan.sl_from, published, base, helpful)
+    made_from = {**start, "revisions": revised.id, "answers": kept.id}
+    sl = sft.train(store, "sl", plan.sl, learner, made_from, mixture, plan.seed)
 
     # RLAIF: pairs of replies, labels by a certified judge, preference optimisation.
     asked = (

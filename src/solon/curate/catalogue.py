@@ -13,7 +13,16 @@ from typing import Any
 
 from solon.core.artifacts import digest, file_digest
 from solon.core.errors import ConfigError, DataError, MissingError, nearest
-from solon.core.records import Demonstration, LabelledPair, MultipleChoice, Paraphrase, Passage, Preference, Sample, WorkedCritique
+from solon.core.records import (
+    Demonstration,
+    LabelledPair,
+    MultipleChoice,
+    Paraphrase,
+    Passage,
+    Preference,
+    Sample,
+    WorkedCritique,
+)
 from solon.curate import forms, rows, shared, starter
 from solon.curate.splits import Split, checked, side, text_of
 

@@ -284,7 +284,7 @@ def _decode(
 ) -> tuple[Slots, jax.Array, jax.Array, jax.Array]:  # fmt: skip
     """Up to `pause` more tokens for every living slot: tokens and log-probabilities `[S pause]`, and how many `[S]`."""
     count = slots.token.shape[0]
-    shared = prefix or [None] * arch.layers
+    shared: Sequence[Pages | None] = prefix or [None] * arch.layers
 
     def step(state: Any) -> Any:
         i, s, out, logprobs = state

@@ -20,11 +20,13 @@ VERSION = 1
 
 
 class Answers(Config):
-    """How many helpful prompts and harmless look-alikes are answered, and how often each."""
+    """How many helpful prompts and harmless look-alikes are answered and how often, and how many demonstrations join
+    them in the mixture."""
 
     helpful: int = Field(128, ge=0)
     benign: int = Field(64, ge=0)
     samples: int = Field(1, ge=1)
+    demonstrations: int = Field(100, ge=0)
     draw: Draw = Draw()
 
 

@@ -65,8 +65,8 @@ def _build(config: Dpo, start: Artifact, labels: Artifact, seed: int, draft: Dra
     result = fit(
         draft, model, config, seed, steps, loss,
         lambda step: [_pairs(group, rows_of(group), shape, p_first, reference) for group in groups(step)],
+        [sum(len(one.ids) for group in groups(step) for one in rows_of(group)) for step in range(steps)],
     )  # fmt: skip
-    draft.tokens = sum(len(one.ids) for step in range(steps) for group in groups(step) for one in rows_of(group))
     last = [row for row in result.history if "accuracy" in row][-max(steps // 10, 1) :]
     if last:
         draft.metric("agreement_with_labels", float(np.mean([row["accuracy"] for row in last])), n=len(kept),

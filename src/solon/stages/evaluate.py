@@ -15,7 +15,17 @@ from pydantic import Field
 
 from solon.core.artifacts import Artifact, Draft, Record, Store
 from solon.core.config import Config
-from solon.core.records import Conversation, Demonstration, MultipleChoice, Paraphrase, Passage, Sample, as_json, as_messages, user
+from solon.core.records import (
+    Conversation,
+    Demonstration,
+    MultipleChoice,
+    Paraphrase,
+    Passage,
+    Sample,
+    as_json,
+    as_messages,
+    user,
+)
 from solon.evals.answers import answer_type
 from solon.evals.overlap import agreement, overlap
 from solon.generate.engine import Engine

@@ -83,8 +83,9 @@ def _build(
     accuracy = certificates[best].accuracy
     draft.metric("judge_accuracy", accuracy.value, n=accuracy.n, ci=list(accuracy.ci), unit="share",
                  how=f"{certificates[best].judge} on held-out labelled pairs")  # fmt: skip
-    if hasattr(judges[best], "save"):  # a judge that was fitted is kept, so that it can judge again
-        judges[best].save(draft.path / "judge.npz")
+    save = getattr(judges[best], "save", None)
+    if save:  # a judge that was fitted is kept, so that it can judge again
+        save(draft.path / "judge.npz")
     draft.facts["place"] = best
     draft.facts["judge"] = certificates[best].judge
     draft.facts["accepted"] = certificates[best].accepted

@@ -37,11 +37,12 @@ class Fit(Config):
 
 def fit(
     draft: Draft, model: Model, config: Fit, seed: int, steps: int,
-    loss: Callable[[Tree, Any], Any], batches: Callable[[int], Sequence[Any]], checkpoint_seconds: float = 60.0,
+    loss: Callable[[Tree, Any], Any], batches: Callable[[int], Sequence[Any]], tokens: Sequence[int],
 ) -> trainer.Result:  # fmt: skip
-    """Train a fresh adapter on top of `model` and write it, the history and the digests of early states into the draft.
+    """Train a fresh adapter on top of `model` and write it, the history and its digest into the draft.
 
-    `loss(params, batch)` sees the whole tree with its adapter; `batches(i)` gives the micro-batches of step `i`.
+    `loss(params, batch)` sees the whole tree with its adapter; `batches(i)` gives the micro-batches of step `i`, which
+    hold `tokens[i]` tokens.
     """
     arch = model.arch
     params = lora.attach(
@@ -50,7 +51,7 @@ def fit(
     )  # fmt: skip
     plan = trainer.Plan(
         steps=steps, learning_rate=config.learning_rate, seed=seed, warmup=round(config.warmup * steps),
-        schedule=config.schedule, decay=config.decay, checkpoint_seconds=checkpoint_seconds,
+        schedule=config.schedule, decay=config.decay,
     )  # fmt: skip
 
     def with_adapter(trained: Tree, frozen: Tree, batch: Any, key: jax.Array) -> Any:
@@ -59,10 +60,11 @@ def fit(
         whole = lora.put(frozen, trained)
         return loss(with_dropout(whole, key) if config.dropout else whole, batch)
 
-    with draft.progress.task("training", steps, "step") as advance:
+    draft.tokens += sum(tokens)
+    with draft.progress.task("training", sum(tokens), "tok") as advance:
         result = trainer.train(
             with_adapter, lora.adapter(params), params, batches, plan, draft.path / ".checkpoints",
-            report=lambda step, row: advance(1, f"loss {row['loss']:.3f}"),
+            report=lambda step, row: advance(tokens[step], f"loss {row['loss']:.3f}"),
         )  # fmt: skip
     saved = {"rank": config.rank, "alpha": config.alpha, "targets": list(config.targets)}
     lora.save(draft.path, result.trained, saved)

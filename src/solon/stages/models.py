@@ -28,6 +28,13 @@ def adapted(artifact: Artifact, precision: str = "auto", work: str = "sampling")
     return replace(model, name=artifact.id, params=params, tokenizer=tokenizer_for(model))
 
 
+def start(choice: str, published: str, base: Model, helpful: Artifact) -> tuple[dict[str, str], Model]:
+    """What SL-CAI starts from, as inputs of its artifact and as a model: `base` (the paper) or `helpful` (quicker)."""
+    if choice == "base":
+        return {"model": published}, base
+    return {"start": helpful.id}, adapted(helpful, work="training")
+
+
 def tokenizer_for(model: Model) -> Any:
     """The model's tokenizer; a base model without a chat template gets Solon's plain one."""
     from solon.text.template import DEFAULT_TEMPLATE

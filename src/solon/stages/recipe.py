@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,7 @@ from solon.stages.fit import Fit
 from solon.stages.pairs import Pairs
 from solon.stages.release import Release
 from solon.stages.revise import Revise
+from solon.stages.skills import Lessons
 
 
 class Data(Config):
@@ -44,9 +45,11 @@ class Recipe(Config):
     constitution: str = "core"
     seed: int = Field(1, ge=0)
     data: Data = Data()
+    lessons: Lessons = Lessons()
     helpful: Fit = Fit()
     revise: Revise = Revise()
     answers: Answers = Answers()
+    sl_from: Literal["base", "helpful"] = "base"
     sl: Fit = Fit()
     pairs: Pairs = Pairs()
     feedback: Feedback = Feedback()

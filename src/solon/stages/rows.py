@@ -10,14 +10,15 @@ from solon.stages.gather import Gathered
 from solon.stages.revise import revisions as usable
 
 
-def demonstrations(data: Gathered) -> list[Record]:
+def demonstrations(data: Gathered, most: int) -> list[Record]:
     """The training side of the demonstrations, without those that refuse."""
-    return [{"id": one.id, "messages": as_json(one.messages), "source": one.source} for one in data.demonstrations]
+    chosen = data.demonstrations[:most]
+    return [{"id": one.id, "messages": as_json(one.messages), "source": one.source} for one in chosen]
 
 
-def transcripts(book: Book, data: Gathered) -> list[Record]:
-    """Worked critiques and revisions."""
-    return skills.transcripts(book, data.labelled, data.worked)
+def lessons(plan: skills.Lessons, book: Book, data: Gathered) -> list[Record]:
+    """What the helpful model learns: to answer, to criticise and to revise."""
+    return demonstrations(data, plan.demonstrations) + skills.transcripts(book, plan, data.labelled, data.worked)
 
 
 def revisions(revised: Artifact) -> list[Record]:

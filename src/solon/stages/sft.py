@@ -45,10 +45,9 @@ def _build(config: Fit, model: Model, rows: Sequence[Record], seed: int, draft: 
     result = fit(
         draft, model, config, seed, steps, partial(sft.loss, model.arch),
         lambda step: [batch(group, shape) for group in groups(step)],
+        [sum(len(tokens[i].ids) for i in rows_of(step)) for step in range(steps)],
     )  # fmt: skip
-    used = sum(len(tokens[i].ids) for step in range(steps) for i in rows_of(step))
-    draft.tokens = used
-    draft.flops = 6.0 * used * _parameters(model)
+    draft.flops = 6.0 * draft.tokens * _parameters(model)
     last = result.history[-max(steps // 10, 1) :]
     draft.metric("training_loss", float(np.mean([row["loss"] for row in last])), n=len(last), unit="nats a token",
                  how="mean over the last tenth of the steps")  # fmt: skip

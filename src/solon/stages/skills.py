@@ -9,21 +9,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pydantic import Field
+
 from solon.constitution.revise import revision_conversation
 from solon.constitution.store import Book
 from solon.core.artifacts import Record
+from solon.core.config import Config
 from solon.core.records import LabelledPair, Message, WorkedCritique, as_json
 
 
-def transcripts(book: Book, pairs: Sequence[LabelledPair], worked: Sequence[WorkedCritique]) -> list[Record]:
+class Lessons(Config):
+    """What the helpful model is taught: demonstrations, replies to mend, and replies to keep as they are."""
+
+    demonstrations: int = Field(150, ge=1)
+    mend: int = Field(200, ge=0)
+    keep: int = Field(60, ge=0)
+
+
+def transcripts(
+    book: Book, lessons: Lessons, pairs: Sequence[LabelledPair], worked: Sequence[WorkedCritique]
+) -> list[Record]:
     """For each worked critique two rows: the worse reply is criticised and rewritten, the better is found sound and kept.
     Of each row only critique and revision are learned."""
     by_id = {pair.id: pair for pair in pairs}
     rows: list[Record] = []
-    for one in worked:
+    for place, one in enumerate(worked):
         pair = by_id[one.id]
         principle = book.principle(one.principle)
-        for kind, reply, critique in (("mend", pair.rejected, one.critique), ("keep", pair.chosen, one.keep)):
+        wanted = [("mend", pair.rejected, one.critique)] if place < lessons.mend else []
+        # Kept replies come from the other end, so that few prompts are met twice.
+        wanted += [("keep", pair.chosen, one.keep)] if place >= len(worked) - lessons.keep else []
+        for kind, reply, critique in wanted:
             asked = revision_conversation(book, pair.prompt, reply, principle, critique, shots=0)
             messages = as_json((*asked, Message("assistant", pair.chosen)))
             row = {"id": f"{pair.id}/{kind}", "messages": messages, "learn": 2, "source": "transcripts"}

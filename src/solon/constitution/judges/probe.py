@@ -23,8 +23,8 @@ from solon.core.errors import ConfigError, DataError, MissingError, ModelError
 from solon.core.records import Conversation, Message
 
 if TYPE_CHECKING:
-    from solon.text.template import Tokens
     from solon.models.load import Model
+    from solon.text.template import Tokens
     from solon.text.tokenizer import Tokenizer
 
 Floats = NDArray[np.float64]

@@ -1,0 +1,104 @@
+"""The report: `report.json` for machines and `report.html` for people, put together from artifacts and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import solon
+from solon.constitution.store import Book
+from solon.core.artifacts import Artifact, Record, Store, environment, write_text
+from solon.stages import release, runs
+from solon.stages.gather import Gathered
+from solon.stages.recipe import Recipe
+from solon.stages.report_page import page
+
+SHOWN = {"red_team": 24, "benign": 16, "helpful": 16}
+POINTS = 200  # of a curve
+LIMITS = (
+    "Replies are graded by rules that look for refusal phrases (agreement with people: benchmarks/refusal_kappa.py); a "
+    "reply that neither refuses nor is empty counts as compliance even where it is useless.",
+    "The win rate is judged by the judge that also labelled the training pairs, so it favours the aligned model.",
+    "Held-out rows come from the same sources as training rows: nothing here says how the model meets prompts written "
+    "by people who want to break it.",
+    "The starter data, its labels and its demonstrations were written by a language model, not by people.",
+    "One seed: intervals cover the choice of items, not the luck of training.",
+)
+
+
+def report(store: Store, run: runs.Run, plan: Recipe, book: Book, data: Gathered) -> runs.Run:
+    """Write both files into the run's folder and the verdict into the run."""
+    content = assemble(store, run, plan, book, data)
+    folder = Path(run.path)
+    write_text(folder / "report.json", json.dumps(content, indent=1, ensure_ascii=False))
+    write_text(folder / "report.html", page(content))
+    return replace(run, verdict=content["verdict"]).save()
+
+
+def assemble(store: Store, run: runs.Run, plan: Recipe, book: Book, data: Gathered) -> Record:
+    """Everything the report shows, as one JSON value."""
+    figures = store.get(run.stages["compare"])
+    labels = store.get(run.stages["feedback"])
+    certificates = labels.read("certificates.json")
+    models, pairs = figures.read("figures.json"), figures.read("pairs.json")
+    used = certificates[labels.evidence["facts"]["place"]]
+    return {
+        "title": f"{plan.name}: {plan.model} raised by the constitution {book.name!r}",
+        "recipe": plan.name, "description": plan.description, "date": run.ended_at, "run": run.id, "model": plan.model,
+        "constitution": {"name": book.name, "version": book.version, "hash": book.hash, "principles": len(book.principles)},
+        "solon": solon.__version__, "command": f"solon align recipes/{plan.name}.yaml", "seed": plan.seed,
+        "verdict": release.decide(plan.release, models, pairs, used),
+        "models": models, "pairs": pairs, "certificate": certificates,
+        "stages": [_stage(store.get(id), role, run) for role, id in run.artifacts.items()],
+        "curves": {role: _curve(store.get(id)) for role, id in run.models.items()},
+        "samples": _samples(store, run), "revisions": _revisions(store.get(run.stages["revise"])),
+        "lineage": runs.graph(store, run), "data": {"digests": data.digests, "licences": data.licences},
+        "environment": environment(), "limits": list(LIMITS), "recipe_full": run.recipe,
+    }  # fmt: skip
+
+
+def _stage(artifact: Artifact, role: str, run: runs.Run) -> Record:
+    evidence = artifact.evidence
+    cost, rows = evidence["cost"], evidence["data"]
+    first = evidence["metrics"][0] if evidence["metrics"] else None
+    headline = f"{first['name'].replace('_', ' ')} {first['value']:.3g}" if first else ""
+    return {
+        "stage": role, "id": artifact.id, "seconds": cost["seconds"], "tokens": cost["tokens"],
+        "peak_bytes": cost["peak_bytes"], "rows_kept": rows["kept"], "rows_dropped": rows["dropped"],
+        "reused": artifact.id in run.reused, "headline": headline, "metrics": evidence["metrics"],
+    }  # fmt: skip
+
+
+def _curve(artifact: Artifact) -> list[Record]:
+    history = artifact.read("history.json")
+    every = max(len(history) // POINTS, 1)
+    return [{name: value for name, value in row.items() if name != "items"} for row in history[::every]]
+
+
+def _samples(store: Store, run: runs.Run) -> list[Record]:
+    """The first held-out items of each kind with all four models' replies: picked by the recipe's seed, not by hand."""
+    by_role = {role: list(store.get(id).rows("replies")) for role, id in run.evaluations.items()}
+    out: list[Record] = []
+    left = dict(SHOWN)
+    for place, row in enumerate(by_role["base"]):
+        if left.get(row["kind"], 0) <= 0:
+            continue
+        left[row["kind"]] -= 1
+        rows = {role: many[place] for role, many in by_role.items()}
+        out.append(
+            {"id": row["id"], "kind": row["kind"], "prompt": row["prompt"][-1]["content"],
+             "replies": {role: one["reply"] for role, one in rows.items()},
+             "labels": {role: one["label"] for role, one in rows.items()}}
+        )  # fmt: skip
+    return out
+
+
+def _revisions(revised: Artifact) -> list[Record]:
+    rows: Sequence[Record] = list(revised.rows("rows"))[:12]
+    return [
+        {"id": row["id"], "prompt": row["prompt"][-1]["content"], "first": row["first"], "rounds": row["rounds"]}
+        for row in rows
+    ]
+
