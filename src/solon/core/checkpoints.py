@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+from solon.core.artifacts import write_text
 from solon.core.errors import StorageError
 
 KEEP = 2
 
 
-def save(folder: Path, step: int, state: Any) -> None:
-    """Write a pytree of arrays as step `step` and drop all but the newest two. Orbax writes aside and renames."""
+def save(folder: Path, step: int, state: Any, notes: Any = None) -> None:
+    """Write a pytree of arrays and a JSON value as step `step`; drop all but the newest two.
+
+    The notes are written first and Orbax's rename comes last, so a finished checkpoint has its notes. Later steps than
+    this are ones that could not be read, and are dropped too.
+    """
     import orbax.checkpoint as ocp
 
     target = (folder / f"{step:08d}").absolute()
     if target.exists():
         shutil.rmtree(target)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(_notes(folder, step), json.dumps(notes))
     try:
         with ocp.StandardCheckpointer() as writer:
             writer.save(target, state)
     except OSError as error:
         fix = "free some space and run the same command again: it goes on from the last good state"
         raise StorageError("a checkpoint could not be written", got=error, fix=fix) from error
-    for old in steps(folder)[:-KEEP]:
+    found = steps(folder)
+    past = [old for old in found if old <= step]
+    for old in set(found) - set(past[-KEEP:]):
         shutil.rmtree(folder / f"{old:08d}", ignore_errors=True)
+        _notes(folder, old).unlink(missing_ok=True)
+
+
+def _notes(folder: Path, step: int) -> Path:
+    return folder / f"{step:08d}.json"
 
 
 def steps(folder: Path) -> list[int]:
@@ -33,16 +48,17 @@ def steps(folder: Path) -> list[int]:
     return sorted(int(entry.name) for entry in folder.glob("*") if entry.name.isdigit()) if folder.exists() else []
 
 
-def restore(folder: Path, like: Any) -> tuple[int, Any] | None:
-    """The newest checkpoint that can be read, in the shapes and types of `like`; None when there is none."""
+def restore(folder: Path, like: Any) -> tuple[int, Any, Any] | None:
+    """Step, arrays (in the shapes and types of `like`) and notes of the newest checkpoint that can be read, or None."""
     import jax
     import orbax.checkpoint as ocp
 
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     for step in reversed(steps(folder)):
         try:
+            notes = json.loads(_notes(folder, step).read_text(encoding="utf-8"))
             with ocp.StandardCheckpointer() as reader:
-                return step, reader.restore((folder / f"{step:08d}").absolute(), abstract)
+                return step, reader.restore((folder / f"{step:08d}").absolute(), abstract), notes
         except (OSError, ValueError, KeyError):  # a damaged one: fall back to the one before
             continue
     return None

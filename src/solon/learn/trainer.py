@@ -98,31 +98,33 @@ def _programs(loss: Loss, optimise: optax.GradientTransformation) -> tuple[Calla
 def train(
     loss: Loss, trained: Tree, frozen: Tree, batches: Batches, plan: Plan, folder: Path | None = None,
     report: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
+    watch: Callable[[int, Tree], None] = lambda done, trained: None, until: int | None = None,
 ) -> Result:  # fmt: skip
     """Run `plan.steps` steps; with a folder, go on from its newest checkpoint, bit for bit as if never stopped.
 
-    `batches(i)` gives the micro-batches of step `i` and must depend on `i` alone. Raises `TrainingError` on a loss that
+    `batches(i)` gives the micro-batches of step `i` and must depend on `i` alone. `watch(done, trained)` sees the arrays
+    after each step, before that step can be checkpointed; `until` ends a replay early. Raises `TrainingError` on a loss that
     is not a number or that spikes; the last good state stays on disk.
     """
     optimise = optimiser(plan)
     state = optimise.init(trained)
     accumulate, apply = _programs(loss, optimise)
     result = Result(trained)
-    like = {"trained": trained, "state": state, "losses": jnp.zeros(plan.steps), "seconds": jnp.zeros(())}
-    found = checkpoints.restore(folder, like) if folder else None
+    found = checkpoints.restore(folder, {"trained": trained, "state": state}) if folder else None
     if found:
-        result.resumed_from, like = found
-        trained, state, result.seconds = like["trained"], like["state"], float(like["seconds"])
-        result.history = [{"step": i, "loss": float(x)} for i, x in enumerate(like["losses"][: found[0]])]
+        result.resumed_from, arrays, notes = found
+        trained, state = arrays["trained"], arrays["state"]
+        result.seconds, result.history = notes["seconds"], notes["history"]
     begin, saved = time.monotonic(), time.monotonic()
     before = result.seconds
     waiting: tuple[int, Any] | None = None
-    for step in range(result.resumed_from, plan.steps):
+    for step in range(result.resumed_from, plan.steps if until is None else min(until, plan.steps)):
         total = None
         for place, batch in enumerate(batches(step)):
             key = jax.random.key(seed_of("step", plan.seed, step, place))
             total = accumulate(total, trained, frozen, batch, key)
         trained, state, metrics = apply(total, trained, state)
+        watch(step + 1, trained)
         if waiting:  # read one step late, so that the device never waits for the log
             _record(result, plan, *waiting, report)
         waiting = (step, metrics)
@@ -130,20 +132,19 @@ def train(
             _record(result, plan, *waiting, report)
             waiting = None
             result.seconds = before + time.monotonic() - begin
-            _save(folder, step + 1, trained, state, result, plan)
+            _save(folder, step + 1, trained, state, result)
             saved = time.monotonic()
     if waiting:
         _record(result, plan, *waiting, report)
     result.trained, result.seconds = trained, before + time.monotonic() - begin
-    if folder and result.resumed_from < plan.steps:
-        _save(folder, plan.steps, trained, state, result, plan)
+    if folder and until is None and result.resumed_from < plan.steps:
+        _save(folder, plan.steps, trained, state, result)
     return result
 
 
-def _save(folder: Path, step: int, trained: Tree, state: Any, result: Result, plan: Plan) -> None:
-    losses = jnp.array([row["loss"] for row in result.history] + [0.0] * (plan.steps - step))
-    seconds = jnp.asarray(result.seconds)
-    checkpoints.save(folder, step, {"trained": trained, "state": state, "losses": losses, "seconds": seconds})
+def _save(folder: Path, step: int, trained: Tree, state: Any, result: Result) -> None:
+    notes = {"seconds": result.seconds, "history": result.history}  # Python floats come back from JSON as they were
+    checkpoints.save(folder, step, {"trained": trained, "state": state}, notes)
 
 
 def _record(
