@@ -58,8 +58,9 @@ def threshold(scaled_bv: jax.Array, settings: Settings, enabled: Enabled) -> jax
     """The smallest logit that may be drawn, `[b]`: the strictest of top-k, then min-p and top-p."""
     low = jnp.full(scaled_bv.shape[:1], -jnp.inf)
     if enabled.top_k:
-        best = jax.lax.top_k(scaled_bv, enabled.top_k)[0]
-        index = jnp.clip(settings.top_k - 1, 0, enabled.top_k - 1)
+        largest = min(enabled.top_k, scaled_bv.shape[1])
+        best = jax.lax.top_k(scaled_bv, largest)[0]
+        index = jnp.clip(settings.top_k - 1, 0, largest - 1)
         kth = jnp.take_along_axis(best, index[:, None], -1)[:, 0]
         low = jnp.where(settings.top_k > 0, kth, low)
     if enabled.min_p:
@@ -84,7 +85,8 @@ def _nucleus(scaled_bv: jax.Array, top_p: jax.Array) -> jax.Array:
         return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
 
     low, _ = jax.lax.fori_loop(0, HALVINGS, halve, (jnp.zeros_like(top), jnp.ones_like(top)))
-    return top + jnp.log(jnp.maximum(low, 1e-30))
+    # The logit itself: `top + log(low)` may round to just above the token at the border and lose it.
+    return jnp.where(mass >= low[:, None], scaled_bv, jnp.inf).min(-1)
 
 
 def gumbel(keys_b: jax.Array, place_b: jax.Array, count: int) -> jax.Array:
