@@ -167,17 +167,17 @@ class Engine:
             text = self.tokenizer.decode(row.tokens, skip_special=True)
             cut = min((at for at in (text.find(s) for s in request.stop) if at >= 0), default=-1)
             if cut >= 0:
-                keep = self._tokens_up_to(row.tokens, cut)
+                keep = self._tokens_up_to(row.tokens, text[:cut])
                 return Reply(text[:cut], tuple(row.tokens[:keep]), tuple(row.logprobs[:keep]), "stop")
         if alive:
             return None
         text = self.tokenizer.decode(row.tokens, skip_special=True)
         return Reply(text, tuple(row.tokens), tuple(row.logprobs), "stop" if stopped else "length")
 
-    def _tokens_up_to(self, tokens: list[int], characters: int) -> int:
-        """How many tokens it takes to write this many characters."""
+    def _tokens_up_to(self, tokens: list[int], text: str) -> int:
+        """How many tokens it takes to write this text; half of a character's bytes do not count as the character."""
         for count in range(len(tokens) + 1):
-            if len(self.tokenizer.decode(tokens[:count], skip_special=True)) >= characters:
+            if self.tokenizer.decode(tokens[:count], skip_special=True).startswith(text):
                 return count
         return len(tokens)
 
@@ -272,7 +272,7 @@ def _prefill(
     last = jnp.take_along_axis(tokens, lengths[:, None] - 1, -1)[:, 0]
     return Slots(
         caches, put(slots.token, last), put(slots.position, prefix_length + lengths - 1),
-        put(slots.alive, jnp.ones(rows, bool)), put(slots.left, left), put(slots.keys, keys),
+        put(slots.alive, left > 0), put(slots.left, left), put(slots.keys, keys),
         jax.tree.map(put, slots.settings, settings),
     )  # fmt: skip
 
