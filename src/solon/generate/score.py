@@ -29,12 +29,14 @@ Progress = Callable[[int], None]
 
 
 def _batches(rows: Sequence[Tokens], context: int) -> list[tuple[list[int], Batch]]:
-    longest = max(len(row.ids) for row in rows)
+    longest = max((len(row.ids) for row in rows), default=0)
     if longest > context:
         raise DataError("a text is longer than the model's context", got=longest, expected=f"at most {context} tokens")
     length = max(LENGTH, -(-longest // 128) * 128)
     lines = max(TOKENS // length, 1)
     groups = in_groups(rows, length, lines)
+    if not groups:
+        return []
     shape = Shape(lines, length, lines * length, -(-max(map(len, groups)) // 16) * 16)
     return [(group, batch([rows[i] for i in group], shape)) for group in groups]
 
@@ -113,15 +115,20 @@ def option_logprobs(
     What all prompts share at their beginning is read once. Options that differ in one last token only (such as "(A)"
     and "(B)" cut before the closing bracket) need a single reading of the prompt.
     """
-    if not prompts:
-        return np.zeros((0, len(options)))
+    if not prompts or not options:
+        return np.zeros((len(prompts), len(options)))
     params = merge(model.params)
     arch = model.arch
     rows = [(i, j, [*prompt, *option]) for i, prompt in enumerate(prompts) for j, option in enumerate(options)]
+    if not all(map(len, prompts)):
+        raise DataError("a prompt is empty", fix="give at least one token; models with a BOS token always have one")
+    longest = max(len(row) for _, _, row in rows)
+    if longest > arch.context:
+        raise DataError("a prompt and option are longer than the model's context", got=longest, expected=f"{arch.context} tokens")
     shared = shared_prefix([row for _, _, row in rows], spare=1 + max(len(option) for option in options))
     prefix = prefix_pages(arch, params, jnp.array([rows[0][2][:shared]], jnp.int32)) if shared else None
     pages: Any = Pages(prefix.k[:, 0], prefix.v[:, 0]) if prefix else None
-    same_body = len({tuple(option[:-1]) for option in options}) == 1
+    same_body = len({(len(option), *option[:-1]) for option in options}) == 1
     todo = [row for row in rows if row[1] == 0] if same_body else rows
     widths = [-(-(len(row) - shared) // 64) * 64 for _, _, row in todo]
     out = np.zeros((len(prompts), len(options)))
