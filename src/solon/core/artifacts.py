@@ -178,11 +178,14 @@ class Store:
             return Artifact(id, final, reused=True)
         draft_path = self.root / "drafts" / id
         try:
-            draft_path.mkdir(parents=True, exist_ok=True)
+            draft_path.parent.mkdir(parents=True, exist_ok=True)
             final.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"the folder {self.root} cannot be used", got=error, fix="name another with --runs") from error
         with _alone(draft_path):
+            if (final / "evidence.json").exists():  # another process made it since we looked
+                return Artifact(id, final, reused=True)
+            draft_path.mkdir(exist_ok=True)
             before = self._spent(draft_path)
             begin = time.monotonic()
             draft = Draft(id, draft_path, self.progress)
@@ -207,6 +210,9 @@ class Store:
         hidden = [entry for entry in draft.path.iterdir() if entry.name.startswith(".")]
         for entry in hidden:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        # A call killed right here before may have left the evidence itself, or half of a file.
+        for entry in (draft.path / "evidence.json", *draft.path.rglob("*.part")):
+            entry.unlink(missing_ok=True)
         files = sorted(entry for entry in draft.path.rglob("*") if entry.is_file())
         outputs = [
             {"path": str(f.relative_to(draft.path)), "sha256": file_digest(f), "bytes": f.stat().st_size} for f in files
