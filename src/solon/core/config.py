@@ -24,7 +24,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping, loaded safely."""
     import yaml
 
-    if not path.exists():
+    if not path.is_file():
         raise MissingError(f"there is no file {path}", fix="give the path of a YAML file")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -49,7 +49,10 @@ def override(content: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
                 raise ConfigError(f"{parent!r} of {key!r} holds a value, not a section", got=place)
-        place[last] = yaml.safe_load(value)
+        try:
+            place[last] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"the value of {key!r} is not valid YAML", got=value, fix="put it in quotes") from error
     return content
 
 
