@@ -79,10 +79,17 @@ def load_onto(arch: Architecture, params: Tree, folder: Path) -> Tree:
     try:
         with safe_open(path, framework="numpy") as f:
             settings = json.loads(f.metadata()["lora"])
+            rank, alpha, targets = (settings[name] for name in ("rank", "alpha", "targets"))
             tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"the adapter {path.name} cannot be read", got=error, fix="run the stage again") from error
-    fresh = attach(arch, params, seed=0, rank=settings["rank"], alpha=settings["alpha"], targets=settings["targets"])
+    fresh = attach(arch, params, seed=0, rank=rank, alpha=alpha, targets=targets)
+    expected = {f"{name}.{part}": x.shape for name, parts in adapter(fresh).items() for part, x in parts.items()}
+    got = {name: x.shape for name, x in tensors.items()}
+    if got != expected:
+        wrong = sorted(name for name in got.keys() | expected.keys() if got.get(name) != expected.get(name))[0]
+        fix = "use the model on which it was trained"
+        raise ModelError(f"the adapter does not fit the model: {wrong}", got=got.get(wrong), expected=expected.get(wrong), fix=fix)
     trained: dict[str, dict[str, Any]] = {}
     for name, x in tensors.items():
         leaf, part = name.rsplit(".", 1)
