@@ -16,7 +16,7 @@ from solon.core.artifacts import Store
 def align(recipe_path: str, overrides: list[str], store: Store, progress: Any = None) -> Any:
     """Run a recipe and return its `Run`. What exists is reused; a stopped run goes on where it was."""
     from solon.constitution import store as books
-    from solon.stages import models, recipe, rows, runs, sft
+    from solon.stages import feasible, models, recipe, rows, runs, sft
     from solon.stages.answers import answers
     from solon.stages.compare import compare
     from solon.stages.dpo import dpo
@@ -29,10 +29,11 @@ def align(recipe_path: str, overrides: list[str], store: Store, progress: Any = 
 
     plan = recipe.load(recipe_path, overrides)
     book = books.load(plan.constitution)
-    run = runs.begin(store, plan, book)
     data = gather(plan)
     published = models.identity(plan.model)
     base = models.ready(models.base(plan.model, work="training"))
+    feasible.check(plan, base, data)
+    run = runs.begin(store, plan, book)
 
     # A helpful-only model, which also knows how to criticise and to revise.
     lessons = rows.lessons(plan.lessons, book, data)

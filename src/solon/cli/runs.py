@@ -147,10 +147,11 @@ def verify(
     json: Json = False,
 ) -> None:
     """Replay a part of a run and compare it with what was kept, byte for byte. Exit code 1 when something differs."""
-    from solon.stages import runs as stage
+    from solon.stages.runs import find
+    from solon.stages.verify import verify
 
     place = store(runs, quiet=json)
-    value = plain(stage.verify(place, stage.find(place, run), steps, samples))
+    value = plain(verify(place, find(place, run), steps, samples))
     emit(value, json, lambda: _tree(value))
     if isinstance(value, dict) and not value.get("ok", True):
         raise typer.Exit(1)
@@ -163,10 +164,11 @@ def trace(
     json: Json = False,
 ) -> None:
     """Walk from a trained row back to its prompt, response, critique, principle and label."""
-    from solon.stages import runs as stage
+    from solon.stages.runs import find
+    from solon.stages.trace import trace
 
     place = store(runs, quiet=True)
-    value = stage.trace(place, stage.find(place, run), row)
+    value = trace(place, find(place, run), row)
     emit(value, json, lambda: _tree(plain(value)))
 
 

@@ -41,11 +41,11 @@ def _build(config: Answers, model: Artifact, prompts: Sequence[Sample], seed: in
     engine = Engine(adapted(model))
     asked = [(one, number) for one in prompts for number in range(config.samples)]
     with draft.progress.task("helpful answers", len(asked) * config.draw.max_tokens, "tok") as advance:
-        shard = lambda part: _shard(config, engine, part, seed, draft, advance)  # noqa: E731
-        draft.write_rows("rows", draft.in_shards("rows", asked, SHARD, shard))
+        again = lambda part: shard(config, engine, part, seed, draft, advance)  # noqa: E731
+        draft.write_rows("rows", draft.in_shards("rows", asked, SHARD, again))
 
 
-def _shard(
+def shard(
     config: Answers, engine: Engine, part: Sequence[tuple[Sample, int]], seed: int, draft: Draft, advance: Any
 ) -> list[Record]:
     keys = [("answer", seed, one.id, number) for one, number in part]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -16,8 +17,8 @@ from solon.generate.score import row_logprobs
 from solon.learn.objectives import dpo as objective
 from solon.learn.order import order
 from solon.models.load import Model
-from solon.stages.fit import Fit, fit
-from solon.stages.models import adapted
+from solon.stages.fit import Course, Fit, fit, usable
+from solon.stages.models import adapted, started_from
 from solon.text.batches import Shape, batch, shape_of
 from solon.text.template import Tokens, encode_training, last_turns
 
@@ -44,10 +45,21 @@ def dpo(store: Store, config: Dpo, start: Artifact, labels: Artifact, seed: int)
 def _build(config: Dpo, start: Artifact, labels: Artifact, seed: int, draft: Draft) -> None:
     model = adapted(start, work="training")
     rows = [_fated(config, model, row) for row in labels.rows("rows")]
+    usable(rows)
     draft.write_rows("rows", rows)
+    lesson = course(config, model, rows, seed, draft.progress)
+    result = fit(draft, lesson)
+    last = [row for row in result.history if "accuracy" in row][-max(lesson.steps // 10, 1) :]
+    if last:
+        draft.metric("agreement_with_labels", float(np.mean([row["accuracy"] for row in last])), n=draft.kept,
+                     unit="share", how="implied reward against label, last tenth of the steps")  # fmt: skip
+
+
+def course(config: Dpo, model: Model, rows: Sequence[Record], seed: int, progress: Any) -> Course:
+    """What is trained on the pairs that were not dropped; the model as it is now is the reference."""
     kept = [row for row in rows if not row.get("dropped")]
     replies = [encoded(model, row, side) for row in kept for side in ("first", "second")]
-    with draft.progress.task("reference", sum(len(one.ids) for one in replies), "tok") as advance:
+    with progress.task("reference", sum(len(one.ids) for one in replies), "tok") as advance:
         reference = np.array([x.sum() for x in row_logprobs(model, replies, advance)], np.float32)
     p_first = np.array([row["p_first"] for row in kept], np.float32)
     steps, pairs_of = order(len(kept), config.batch, config.epochs, seed_of("order", seed))
@@ -62,15 +74,18 @@ def _build(config: Dpo, start: Artifact, labels: Artifact, seed: int, draft: Dra
     def loss(params: Tree, pairs: objective.Pairs) -> object:
         return objective.loss(model.arch, params, pairs, config.beta)
 
-    result = fit(
-        draft, model, config, seed, steps, loss,
+    return Course(
+        model, config, seed, steps, loss,
         lambda step: [_pairs(group, rows_of(group), shape, p_first, reference) for group in groups(step)],
         [sum(len(one.ids) for group in groups(step) for one in rows_of(group)) for step in range(steps)],
     )  # fmt: skip
-    last = [row for row in result.history if "accuracy" in row][-max(steps // 10, 1) :]
-    if last:
-        draft.metric("agreement_with_labels", float(np.mean([row["accuracy"] for row in last])), n=len(kept),
-                     unit="share", how="implied reward against label, last tenth of the steps")  # fmt: skip
+
+
+def again(made: Artifact, progress: Any) -> Course:
+    """The course of a finished artifact, from its evidence and its rows alone."""
+    settings = dict(made.evidence["config"])
+    seed = settings.pop("seed")
+    return course(Dpo.model_validate(settings), started_from(made), list(made.rows("rows")), seed, progress)
 
 
 def _fated(config: Dpo, model: Model, row: Record) -> Record:

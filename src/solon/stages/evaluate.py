@@ -72,8 +72,8 @@ def _build(config: Evaluate, model: Model, held: Held, seed: int, draft: Draft) 
     items = _items(config, held)
     engine = Engine(model)
     with draft.progress.task("replies", len(items) * config.draw.max_tokens, "tok") as advance:
-        shard = lambda part: _shard(config, engine, part, seed, draft, advance)  # noqa: E731
-        rows = draft.in_shards("replies", items, SHARD, shard)
+        again = lambda part: shard(config, engine, part, seed, draft, advance)  # noqa: E731
+        rows = draft.in_shards("replies", items, SHARD, again)
     draft.write_rows("replies", rows)
     draft.write_rows("likelihoods", _likelihoods(config, model, held, draft))
     groups: dict[str, list[Record]] = {}
@@ -99,7 +99,7 @@ def _items(config: Evaluate, held: Held) -> list[Record]:
     return rows
 
 
-def _shard(
+def shard(
     config: Evaluate, engine: Engine, part: Sequence[Record], seed: int, draft: Draft, advance: Any
 ) -> list[Record]:
     prompts = [as_messages(row["prompt"]) for row in part]

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import numpy as np
 from pydantic import Field
 
-from solon.core.artifacts import Draft
+from solon.core.artifacts import Draft, Record
 from solon.core.config import Config
+from solon.core.errors import DataError
 from solon.core.weights import Tree
 from solon.learn import lora, trainer
 from solon.models.architecture import LINEAR
 from solon.models.load import Model
+
+EARLY = "early.json"
 
 
 class Fit(Config):
@@ -35,35 +42,50 @@ class Fit(Config):
     decay: float = Field(0.0, ge=0)
 
 
-def fit(
-    draft: Draft, model: Model, config: Fit, seed: int, steps: int,
-    loss: Callable[[Tree, Any], Any], batches: Callable[[int], Sequence[Any]], tokens: Sequence[int],
-) -> trainer.Result:  # fmt: skip
-    """Train a fresh adapter on top of `model` and write it, the history and its digest into the draft.
+@dataclass(frozen=True)
+class Course:
+    """Everything that fixes what a training comes to, so that a replay of it is the same training.
 
     `loss(params, batch)` sees the whole tree with its adapter; `batches(i)` gives the micro-batches of step `i`, which
     hold `tokens[i]` tokens.
     """
-    arch = model.arch
-    params = lora.attach(
-        arch, model.params, rank=config.rank, alpha=config.alpha, seed=seed, dropout=config.dropout,
-        targets=config.targets,
-    )  # fmt: skip
-    plan = trainer.Plan(
-        steps=steps, learning_rate=config.learning_rate, seed=seed, warmup=round(config.warmup * steps),
-        schedule=config.schedule, decay=config.decay,
-    )  # fmt: skip
 
-    def with_adapter(trained: Tree, frozen: Tree, batch: Any, key: jax.Array) -> Any:
-        from solon.core.dense import with_dropout
+    model: Model
+    config: Fit
+    seed: int
+    steps: int
+    loss: Callable[[Tree, Any], Any]
+    batches: Callable[[int], Sequence[Any]]
+    tokens: Sequence[int]
 
-        whole = lora.put(frozen, trained)
-        return loss(with_dropout(whole, key) if config.dropout else whole, batch)
+    def run(self, folder: Path | None = None, **options: Any) -> trainer.Result:
+        """Train a fresh adapter on top of the model; `options` are those of `trainer.train`."""
+        config = self.config
+        params = lora.attach(
+            self.model.arch, self.model.params, rank=config.rank, alpha=config.alpha, seed=self.seed,
+            dropout=config.dropout, targets=config.targets,
+        )  # fmt: skip
+        plan = trainer.Plan(
+            steps=self.steps, learning_rate=config.learning_rate, seed=self.seed,
+            warmup=round(config.warmup * self.steps), schedule=config.schedule, decay=config.decay,
+        )  # fmt: skip
 
+        def with_adapter(trained: Tree, frozen: Tree, batch: Any, key: jax.Array) -> Any:
+            from solon.core.dense import with_dropout
+
+            whole = lora.put(frozen, trained)
+            return self.loss(with_dropout(whole, key) if config.dropout else whole, batch)
+
+        return trainer.train(with_adapter, lora.adapter(params), params, self.batches, plan, folder, **options)
+
+
+def fit(draft: Draft, course: Course) -> trainer.Result:
+    """Train and write the adapter, its digest, the history, and `early.json` into the draft."""
+    config, tokens = course.config, course.tokens
     draft.tokens += sum(tokens)
     with draft.progress.task("training", sum(tokens), "tok") as advance:
-        result = trainer.train(
-            with_adapter, lora.adapter(params), params, batches, plan, draft.path / ".checkpoints",
+        result = course.run(
+            draft.path / ".checkpoints", watch=Diary(draft, course.steps),
             report=lambda step, row: advance(tokens[step], f"loss {row['loss']:.3f}"),
         )  # fmt: skip
     saved = {"rank": config.rank, "alpha": config.alpha, "targets": list(config.targets)}
@@ -71,6 +93,37 @@ def fit(
     draft.write("history.json", result.history)
     draft.facts["digest"] = digest(result.trained)
     return result
+
+
+def usable(rows: Sequence[Record]) -> None:
+    """Raise where every row was dropped, and say why they were."""
+    fates = Counter(row.get("dropped", "") for row in rows)
+    if not fates[""]:
+        got = ", ".join(f"{count} {fate}" for fate, count in fates.most_common(3)) or "no rows"
+        fix = "give more rows, or look at the lengths and the cleaning rules"
+        raise DataError("there is nothing to train on", got=got, expected="at least one usable row", fix=fix)
+
+
+class Diary:
+    """Writes into `early.json` the digest of the trained arrays after steps 1, 2, 4, 8, ... and the last."""
+
+    def __init__(self, draft: Draft, steps: int):
+        self.draft, self.steps = draft, steps
+        path = draft.path / EARLY
+        self.seen: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+
+    def __call__(self, done: int, trained: Tree) -> None:
+        if done & (done - 1) == 0 or done == self.steps:
+            self.seen[str(done)] = digest(trained)
+            self.draft.write(EARLY, self.seen)
+
+
+def replay(course: Course, steps: int) -> tuple[list[float], dict[str, str]]:
+    """Losses and digests of the first steps, trained again from scratch."""
+    digests: dict[str, str] = {}
+    watch = lambda done, trained: digests.update({str(done): digest(trained)})  # noqa: E731
+    result = course.run(watch=watch, until=steps)
+    return [row["loss"] for row in result.history], digests
 
 
 def digest(tree: Any) -> str:

@@ -21,11 +21,22 @@ def base(name: str, precision: str = "auto", work: str = "sampling") -> Model:
 def adapted(artifact: Artifact, precision: str = "auto", work: str = "sampling") -> Model:
     """The model that a training stage made: the published model with the chain of adapters that led to it."""
     chain = adapters(artifact)
-    model = base(chain[0].evidence["inputs"]["model"].split("@")[0], precision, work)
+    model = base(published_name(chain[0]), precision, work)
     params = model.params
     for link in chain:
         params = lora.load_onto(model.arch, params, link.path)
     return replace(model, name=artifact.id, params=params, tokenizer=tokenizer_for(model))
+
+
+def published_name(artifact: Artifact) -> str:
+    """The published model that an artifact was made from; a path may hold an `@` itself."""
+    return artifact.evidence["inputs"]["model"].rpartition("@")[0]
+
+
+def started_from(artifact: Artifact) -> Model:
+    """The model that a training stage put its adapter on."""
+    inner = adapters(artifact)[:-1]
+    return adapted(inner[-1], work="training") if inner else ready(base(published_name(artifact), work="training"))
 
 
 def start(choice: str, published: str, base: Model, helpful: Artifact) -> tuple[dict[str, str], Model]:

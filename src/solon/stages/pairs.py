@@ -39,11 +39,11 @@ def pairs(store: Store, config: Pairs, book: Book, model: Artifact, prompts: Seq
 def _build(config: Pairs, book: Book, model: Artifact, prompts: Sequence[Sample], seed: int, draft: Draft) -> None:
     engine = Engine(adapted(model))
     with draft.progress.task("pairs", 2 * len(prompts) * config.draw.max_tokens, "tok") as advance:
-        shard = lambda part: _shard(config, book, engine, part, seed, draft, advance)  # noqa: E731
-        draft.write_rows("rows", draft.in_shards("rows", prompts, SHARD, shard))
+        again = lambda part: shard(config, book, engine, part, seed, draft, advance)  # noqa: E731
+        draft.write_rows("rows", draft.in_shards("rows", prompts, SHARD, again))
 
 
-def _shard(
+def shard(
     config: Pairs, book: Book, engine: Engine, part: Sequence[Sample], seed: int, draft: Draft, advance: Any
 ) -> list[Record]:
     twice = [one.prompt for one in part for _ in range(2)]

@@ -49,7 +49,7 @@ def _build(config: Revise, book: Book, model: Artifact, prompts: Sequence[Sample
     total = len(prompts) * (config.draw.max_tokens + config.rounds * (config.critique_tokens + config.revision_tokens))
     with draft.progress.task("critique and revision", total, "tok") as advance:
         rows = draft.in_shards(
-            "rows", prompts, SHARD, lambda part: _shard(config, book, engine, part, seed, draft, advance)
+            "rows", prompts, SHARD, lambda part: shard(config, book, engine, part, seed, draft, advance)
         )
     draft.write_rows("rows", rows)
     fates = [one["fate"] for row in rows for one in row["rounds"]]
@@ -58,7 +58,7 @@ def _build(config: Revise, book: Book, model: Artifact, prompts: Sequence[Sample
     draft.facts["fates"] = {fate: fates.count(fate) for fate in sorted(set(fates))}
 
 
-def _shard(
+def shard(
     config: Revise, book: Book, engine: Engine, part: Sequence[Sample], seed: int, draft: Draft, advance: Any
 ) -> list[Record]:
     keys = [("first", seed, one.id) for one in part]

@@ -14,7 +14,8 @@ from solon.generate.score import row_logprobs
 from solon.learn.objectives import sft
 from solon.learn.order import order
 from solon.models.load import Model
-from solon.stages.fit import Fit, fit
+from solon.stages.fit import Course, Fit, fit, usable
+from solon.stages.models import started_from
 from solon.text.batches import batch, shape_of
 from solon.text.template import Tokens, encode_training, last_turns
 
@@ -33,7 +34,18 @@ def train(
 
 def _build(config: Fit, model: Model, rows: Sequence[Record], seed: int, draft: Draft) -> None:
     marked = [mark(row, config.length, model) for row in rows]
+    usable(marked)
     draft.write_rows("rows", marked)
+    lesson = course(config, model, marked, seed)
+    result = fit(draft, lesson)
+    draft.flops = 6.0 * draft.tokens * _parameters(model)
+    last = result.history[-max(lesson.steps // 10, 1) :]
+    draft.metric("training_loss", float(np.mean([row["loss"] for row in last])), n=len(last), unit="nats a token",
+                 how="mean over the last tenth of the steps")  # fmt: skip
+
+
+def course(config: Fit, model: Model, marked: Sequence[Record], seed: int) -> Course:
+    """What is trained on the rows that were not dropped."""
     tokens = [encoded(row, model) for row in marked if not row.get("dropped")]
     steps, rows_of = order(len(tokens), config.batch, config.epochs, seed_of("order", seed))
 
@@ -42,15 +54,18 @@ def _build(config: Fit, model: Model, rows: Sequence[Record], seed: int, draft: 
         return [picked[i : i + config.micro] for i in range(0, len(picked), config.micro)]
 
     shape = shape_of([group for step in range(steps) for group in groups(step)], config.length)
-    result = fit(
-        draft, model, config, seed, steps, partial(sft.loss, model.arch),
+    return Course(
+        model, config, seed, steps, partial(sft.loss, model.arch),
         lambda step: [batch(group, shape) for group in groups(step)],
         [sum(len(tokens[i].ids) for i in rows_of(step)) for step in range(steps)],
     )  # fmt: skip
-    draft.flops = 6.0 * draft.tokens * _parameters(model)
-    last = result.history[-max(steps // 10, 1) :]
-    draft.metric("training_loss", float(np.mean([row["loss"] for row in last])), n=len(last), unit="nats a token",
-                 how="mean over the last tenth of the steps")  # fmt: skip
+
+
+def again(made: Artifact) -> Course:
+    """The course of a finished artifact, from its evidence and its rows alone."""
+    settings = dict(made.evidence["config"])
+    seed, _ = settings.pop("seed"), settings.pop("rows")
+    return course(Fit.model_validate(settings), started_from(made), list(made.rows("rows")), seed)
 
 
 def mark(row: Record, length: int, model: Model) -> Record:

@@ -1,0 +1,116 @@
+"""The whole method on a tiny random model: what it makes, what it keeps, and what it can prove afterwards."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from solon import pipeline
+from solon.core.artifacts import Store
+from solon.core.errors import MissingError, SolonError
+from solon.stages.runs import find
+from solon.stages.trace import trace
+from solon.stages.verify import verify
+
+ROLES = ["base", "helpful", "sl", "aligned"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def run(store, recipe_file):
+    return pipeline.align(str(recipe_file), [], store)
+
+
+def changed(before, after):
+    """The roles whose artifact is another one."""
+    return {role for role, id in before.artifacts.items() if after.artifacts[role] != id}
+
+
+def test_it_makes_four_models_and_the_report(run, store):
+    page = (store.root / run.id / "report.html").read_text()
+    assert page.startswith("<!doctype html>") or page.startswith("<!DOCTYPE html>")
+    report = json.loads((store.root / run.id / "report.json").read_text())
+    assert list(report["models"]) == ROLES and set(run.models) == set(ROLES[1:])
+    for figures in report["models"].values():
+        assert {"harmful_compliance", "over_refusal", "bleu", "multiple_choice", "perplexity"} <= set(figures)
+        for figure in figures.values():
+            assert figure["n"] > 0 and len(figure["ci"]) == 2 and isinstance(figure["value"], float)
+    for pair in report["pairs"]:
+        assert pair["test"] and 0 <= pair["p"] <= 1 and "effect" in pair
+    assert report["verdict"]["release"] is False and report["verdict"]["conditions"]
+    assert report["lineage"] and report["revisions"] and report["certificate"]
+    assert not run.reused
+
+
+def test_a_second_call_makes_nothing(run, store, recipe_file, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr("solon.learn.trainer.train", never)
+    again = pipeline.align(str(recipe_file), [], store)
+    assert again.artifacts == run.artifacts and set(again.reused) == set(run.artifacts.values())
+
+
+def test_verify_replays_it(run, store):
+    found = verify(store, run, steps=2, samples=4)
+    assert found["ok"], [one for one in found["checks"] if not one["same"]]
+    what = {(one["role"], one["what"]) for one in found["checks"]}
+    assert {(role, "first 2 training steps") for role in run.models} <= what
+    assert {(role, "replies") for role in ("revise", "answers", "pairs", "evaluate base", "evaluate aligned")} <= what
+
+
+def test_verify_names_what_was_changed(run, store):
+    early = store.get(run.models["sl"]).path / "early.json"
+    kept = early.read_text()
+    early.write_text(kept.replace("a", "b"))
+    found = verify(store, run, steps=0, samples=0)
+    early.write_text(kept)
+    wrong = [one for one in found["checks"] if not one["same"]]
+    assert not found["ok"] and [one["role"] for one in wrong] == ["sl"] and "early.json" in wrong[0]["note"]
+
+
+def test_trace_walks_back(run, store):
+    rows = [row["id"] for row in store.get(run.models["aligned"]).rows("rows") if not row.get("dropped")]
+    id = next(id for id in rows if id.startswith("rt-"))
+    found = trace(store, run, id)
+    assert found["prompt"][0]["content"].startswith("Help me") and found["first"]
+    assert len(found["rounds"]) == 2 and found["rounds"][0]["text"] and "critique" in found["rounds"][0]
+    assert 0 <= found["pair"]["p_first"] <= 1 and found["pair"]["text"]
+    assert found["judge"]["name"] and found["judge"]["accepted"] in (True, False)
+    assert found["sources"]["stages"]["revise"] == run.stages["revise"]
+    assert any(one["role"] == "aligned" for one in found["trained"])
+    with pytest.raises(MissingError, match="near it: .*rt-"):
+        trace(store, run, "rt-9999")
+    for row in store.get(run.models["sl"]).rows("rows"):
+        assert trace(store, run, row["id"])["trained"]
+
+
+def test_commands_look_back(run, store, solon):
+    shown = solon("show", "latest:aligned", "--runs", store.root, "--json")
+    assert shown.code == 0 and json.loads(shown.out)["parameters"] > 0
+    shown = solon("verify", "latest", "--steps", 1, "--samples", 0, "--runs", store.root, "--json")
+    assert shown.code == 0 and json.loads(shown.out)["ok"]
+    row = next(store.get(run.models["sl"]).rows("rows"))["id"]
+    assert solon("trace", "latest", row, "--runs", store.root).code == 0
+    shown = solon("trace", "latest", "nobody", "--runs", store.root)
+    assert shown.code == 2 and "near it" in shown.err
+
+
+def test_a_changed_key_redoes_only_what_depends_on_it(run, store, recipe_file):
+    after = pipeline.align(str(recipe_file), ["dpo.beta=0.2"], store)
+    assert changed(run, after) == {"aligned", "evaluate aligned", "compare"}
+    assert find(store, "latest").id == after.id != run.id
+
+
+def test_no_judge_reaches_the_bar(run, store, recipe_file, solon):
+    overrides = ["feedback.below=stop", "feedback.bar=1.0", 'feedback.judges=[{"kind": "self"}]']
+    shown = solon("align", recipe_file, *overrides, "--runs", store.root)
+    assert shown.code == 2 and "no judge reached the bar" in shown.err and "feedback.below" in shown.err
+    assert "Traceback" not in shown.err
+    with pytest.raises(SolonError):
+        pipeline.align(str(recipe_file), overrides, store)
