@@ -163,9 +163,11 @@ def test_a_bad_request_is_not_repeated():
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_refused_key_stops_and_says_nothing_private(status, monkeypatch, caplog, capfd):
     monkeypatch.setenv("JUDGE_KEY", SECRET)
-    with server(lambda body, n: (status, {"error": f"{SECRET} private words"})) as (address, _):
-        with pytest.raises(ConfigError, match=f"HTTP {status}") as error:
-            make(address, key_from="JUDGE_KEY").prefer(questions(3))
+    with (
+        server(lambda body, n: (status, {"error": f"{SECRET} private words"})) as (address, _),
+        pytest.raises(ConfigError, match=f"HTTP {status}") as error,
+    ):
+        make(address, key_from="JUDGE_KEY").prefer(questions(3))
     told = str(error.value) + caplog.text + "".join(capfd.readouterr())
     assert SECRET not in told and "private words" not in told and "JUDGE_KEY" in told
 

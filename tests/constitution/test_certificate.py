@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -106,7 +107,7 @@ def test_order_is_balanced_in_every_kind_and_follows_the_name():
         assert sum(first for one, first in zip(labelled, order, strict=True) if one.kind == kind) == 10
     assert shown_order(labelled[::-1], "n") == order[::-1]
     assert shown_order(labelled, "m") != order
-    runs = sum(a != b for a, b in zip(order, order[1:], strict=False))
+    runs = sum(a != b for a, b in pairwise(order))
     assert 15 < runs < 45
 
 

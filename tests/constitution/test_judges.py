@@ -44,7 +44,8 @@ def test_the_head_finds_the_direction():
     head = fit_head(synthetic(400), [str(i // 2) for i in range(400)])
     new = synthetic(2000, name="new")
     right = float((head.probability(new) > 0.5).mean())
-    assert right > 0.8
+    best = float((new[:, 0] > 0).mean())  # what the true direction would score: the labels are noisy
+    assert best > 0.75 and right > best - 0.04
     # Calibrated: the mean probability of being right is how often it is.
     assert np.abs(np.maximum(head.probability(new), 1 - head.probability(new)).mean() - right) < 0.04
     strength = np.abs(head.weight)
@@ -158,8 +159,7 @@ def test_self_judge_reads_the_letters_of_a_whole_answer(reader):
     """Against the plain way: the log-probability of the letter in the whole conversation, from the scorer of rows."""
     from solon.constitution.judges.self import letter_tokens
     from solon.generate.score import row_logprobs
-    from solon.text.template import Tokens
-    from solon.text.template import encode_chat
+    from solon.text.template import Tokens, encode_chat
 
     asked = [one.question(True) for one in pairs(3)]
     seen = []

@@ -33,8 +33,9 @@ TOP = 5  # alternatives asked for; the letters are among them or the judge did n
 LONGEST_WAIT = 60.0  # seconds, whatever the server asks for
 # What a token may look like in which the answer's letter stands: "A", " A", "(A", "(A)".
 _LETTER_TOKEN = re.compile(r"^\W*([AB])\W*$")
-# In a sentence only "(B)", "answer is B" and a leading "B)" count: "A" alone is also an article.
-_LETTER = re.compile(r"\(([AB])\)|^\W*([AB])(?:\W*$|[).:,])|\b[Aa]nswer(?: is)?:?[ *]*([AB])\b")
+# In a sentence only "(B)", "answer is B" and a leading "B)" count: "A" alone is also an article. The last bracket may
+# be cut off.
+_LETTER = re.compile(r"\(([AB])(?:\)|$)|^\W*([AB])(?:\W*$|[).:,])|\b[Aa]nswer(?: is)?:?[ *]*([AB])\b")
 
 
 class Options(Record):
