@@ -137,13 +137,36 @@ def solon(capsys):
     return call
 
 
-def start(cache: Path, *arguments: object) -> subprocess.Popen[str]:
-    """`solon ...` as a process group of its own; compiled programs are kept, so that a restart is quick."""
+@pytest.fixture(scope="session")
+def recipe_of(world):
+    """The tiny recipe for another model, as a mapping."""
+    return lambda model: recipe(model, world)
+
+
+@pytest.fixture(scope="session")
+def model_writer(tiny_tokenizer):
+    """Write the tiny model into a folder, with another context or chat template if need be."""
+
+    def write(folder: Path, context: int = 4096, template: str = "") -> Path:
+        folder.mkdir()
+        write_model(folder, tiny_tokenizer.with_template(template) if template else tiny_tokenizer, context)
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory):
+    """`solon ...` as a process group of its own. Compiled programs are kept between calls, so that a restart is quick."""
     environment = os.environ | {
-        "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("programs")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }  # fmt: skip
-    command = [sys.executable, "-m", "solon.cli", *map(str, arguments)]
-    return subprocess.Popen(
-        command, env=environment, start_new_session=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+
+    def call(*arguments: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "solon.cli", *map(str, arguments)]
+        return subprocess.Popen(
+            command, env=environment, start_new_session=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    return call

@@ -46,9 +46,11 @@ def override(content: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
         *parents, last = key.split(".")
         place = content
         for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
-                raise ConfigError(f"{parent!r} of {key!r} holds a value, not a section", got=place)
+            inner = place.get(parent, {})
+            if not isinstance(inner, dict):
+                raise ConfigError(f"{parent!r} of {key!r} holds a value, not a section", got=inner)
+            place[parent] = dict(inner)  # a copy: by a YAML anchor two sections may be one mapping
+            place = place[parent]
         try:
             place[last] = yaml.safe_load(value)
         except yaml.YAMLError as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 from solon.constitution.store import Book
 from solon.core.artifacts import Artifact, Record, Store, digest, write_text
-from solon.core.errors import MissingError, nearest
+from solon.core.errors import MissingError, StorageError, nearest
 from solon.stages.recipe import Recipe
 
 
@@ -33,7 +33,10 @@ class Run:
 
     def save(self) -> Run:
         """Write `run.json`."""
-        Path(self.path).mkdir(parents=True, exist_ok=True)
+        try:
+            Path(self.path).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"the folder {self.path} cannot be made", got=error, fix="name another with --runs") from error
         write_text(Path(self.path) / "run.json", json.dumps(asdict(self), indent=1, ensure_ascii=False))
         return self
 
