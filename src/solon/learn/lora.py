@@ -44,16 +44,21 @@ def attach(
     return rewrite(one, where, spec(arch), params)
 
 
-def adapter(params: Tree) -> dict[str, dict[str, jax.Array]]:
-    """The trainable arrays of the outermost adapters: `{"blocks/q": {"a": ..., "b": ...}}`."""
-    return {name: {"a": w.a, "b": w.b} for name, w in named(params, is_leaf=is_lora).items() if is_lora(w)}
+def adapter(params: Tree, targets: Sequence[str] = LINEAR) -> dict[str, dict[str, jax.Array]]:
+    """The trainable arrays of the outermost adapters: `{"blocks/q": {"a": ..., "b": ...}}`.
+
+    Name the targets of the newest adapter where it sits on fewer kinds than the one below it, else the lower one's
+    arrays are among them.
+    """
+    leaves = named(params, is_leaf=is_lora).items()
+    return {name: {"a": w.a, "b": w.b} for name, w in leaves if is_lora(w) and name.rsplit("/", 1)[-1] in targets}
 
 
 def put(params: Tree, trained: dict[str, dict[str, jax.Array]]) -> Tree:
-    """The same model with these arrays in its outermost adapters."""
+    """The same model with these arrays in its outermost adapters; those that are not named stay."""
 
     def one(path: Any, w: Any) -> Any:
-        return replace(w, **trained[path_name(path)]) if is_lora(w) else w
+        return replace(w, **trained[path_name(path)]) if is_lora(w) and path_name(path) in trained else w
 
     return jax.tree_util.tree_map_with_path(one, params, is_leaf=is_lora)
 
@@ -84,7 +89,7 @@ def load_onto(arch: Architecture, params: Tree, folder: Path) -> Tree:
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"the adapter {path.name} cannot be read", got=error, fix="run the stage again") from error
     fresh = attach(arch, params, seed=0, rank=rank, alpha=alpha, targets=targets)
-    expected = {f"{name}.{part}": x.shape for name, parts in adapter(fresh).items() for part, x in parts.items()}
+    expected = {f"{name}.{part}": x.shape for name, parts in adapter(fresh, targets).items() for part, x in parts.items()}
     got = {name: x.shape for name, x in tensors.items()}
     if got != expected:
         wrong = sorted(name for name in got.keys() | expected.keys() if got.get(name) != expected.get(name))[0]
