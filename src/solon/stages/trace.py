@@ -98,7 +98,7 @@ def _sources(store: Store, run: Run, revised: bool, answered: bool, pair: bool, 
     stages = [name for name, there in (("revise", revised), ("answers", answered), ("pairs", pair), ("feedback", pair)) if there]
     made: dict[str, Any] = {name: run.stages[name] for name in stages}
     inputs = {id: store.get(id).evidence["inputs"] for id in made.values()}
-    digests = next((store.get(id).evidence["config"].get("data", {}) for id in run.evaluations.values()), {})
+    digests: dict[str, str] = next((store.get(id).evidence["config"].get("data", {}) for id in run.evaluations.values()), {})
     data = [{"name": name, "sha256": sha} for name, sha in digests.items() if name in run.recipe["data"].values()]
     models = {one["role"]: one["artifact"] for one in found}
     return {"models": models, "stages": made, "inputs": inputs, "constitution": f"{run.recipe['constitution']} {run.book}", "data": data}
