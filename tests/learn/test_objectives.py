@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from solon.core.weights import abstract
-from solon.text.batches import Batch, Shape, shape_of
-from solon.text.batches import batch as pack
-from solon.text.template import Tokens as Row
 from solon.learn.objectives import dpo, reward, sft
 from solon.learn.objectives.dpo import Pairs
 from solon.models.architecture import Architecture, spec
 from solon.models.block import forward, hidden
+from solon.text.batches import Batch, Shape, shape_of
+from solon.text.batches import batch as pack
+from solon.text.template import Tokens as Row
 
 ARCH = Architecture("llama", layers=2, embed=16, heads=4, kv_heads=2, head_dim=4, mlp=24, vocab=31, context=64)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from solon.models import logprobs
-from solon.models.logprobs import token_logprobs
 from solon.models.architecture import Architecture
+from solon.models.logprobs import token_logprobs
 
 WIDTH, VOCAB, COUNT = 12, 37, 21
 

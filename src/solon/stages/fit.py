@@ -76,7 +76,7 @@ class Course:
             whole = lora.put(frozen, trained)
             return self.loss(with_dropout(whole, key) if config.dropout else whole, batch)
 
-        return trainer.train(with_adapter, lora.adapter(params), params, self.batches, plan, folder, **options)
+        return trainer.train(with_adapter, lora.adapter(params, config.targets), params, self.batches, plan, folder, **options)
 
 
 def fit(draft: Draft, course: Course) -> trainer.Result:

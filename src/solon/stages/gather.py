@@ -29,7 +29,7 @@ class Gathered:
     helpful: Sequence[Sample]
     labelled: Sequence[LabelledPair]
     certificate: Sequence[LabelledPair]
-    worked: Sequence[WorkedCritique]
+    worked: Sequence[tuple[LabelledPair, WorkedCritique]]
     held: Held
     digests: dict[str, str]
     licences: dict[str, str]
@@ -52,8 +52,9 @@ def gather(recipe: Recipe) -> Gathered:
     apart += [wording for many in held.paraphrases for wording in many.prompts]
     clean = lambda rows: _apart(rows, apart)  # noqa: E731
     labelled = clean(read(data.labelled, "labelled_pairs", "train"))
-    known = {one.id for one in labelled}
-    worked = [one for one in read(data.transcripts, "worked_critiques", "train") if one.id in known] if data.transcripts else []
+    criticised = {one.id: one for one in clean(read(data.criticised, "labelled_pairs", "train"))}
+    critiques = read(data.transcripts, "worked_critiques", "train")
+    worked = [(criticised[one.id], one) for one in critiques if one.id in criticised]
     helpful = [one for one in read(data.demonstrations, "demonstrations", "train") if one.tags.get("task") not in REFUSING]
     return Gathered(
         clean(helpful), clean(read(data.red_team, "prompts", "train")), clean(read(data.benign, "prompts", "train")),

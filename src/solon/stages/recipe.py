@@ -29,6 +29,7 @@ class Data(Config):
     helpful: str = "starter:helpful_prompts"
     labelled: str = "starter:labelled_pairs"
     transcripts: str = "starter:critiques"
+    criticised: str = "starter:labelled_pairs"  # the pairs that the transcripts are about
     multiple_choice: str = "starter:multiple_choice"
     passages: str = "starter:passages"
     paraphrases: str = "starter:paraphrases"

@@ -32,6 +32,7 @@ class Revise(Config):
     prompts: int = Field(128, ge=1)
     rounds: int = Field(2, ge=1, le=8)
     shots: int = Field(0, ge=0)
+    pillars: tuple[str, ...] = ("harm",)  # principles are drawn from these; none named means the whole book
     draw: Draw = Draw()
     critique_tokens: int = Field(64, ge=8)
     revision_tokens: int = Field(96, ge=8)
@@ -80,7 +81,8 @@ def _round(
     config: Revise, book: Book, engine: Engine, rows: list[Record], number: int, seed: int, draft: Draft, advance: Any
 ) -> None:
     """One critique and one revision of every row. A revision that must not be used leaves the reply as it was."""
-    principles = [books.draw(book, seed, row["id"], number) for row in rows]
+    outside = [one.id for one in book.principles if config.pillars and one.pillar not in config.pillars]
+    principles = [books.draw(book, seed, row["id"], number, exclude=outside) for row in rows]
     prompts = [as_messages(row["prompt"]) for row in rows]
     now = [standing(row) for row in rows]
     asked = [

@@ -18,7 +18,7 @@ def demonstrations(data: Gathered, most: int) -> list[Record]:
 
 def lessons(plan: skills.Lessons, book: Book, data: Gathered) -> list[Record]:
     """What the helpful model learns: to answer, to criticise and to revise."""
-    return demonstrations(data, plan.demonstrations) + skills.transcripts(book, plan, data.labelled, data.worked)
+    return demonstrations(data, plan.demonstrations) + skills.transcripts(book, plan, data.worked)
 
 
 def revisions(revised: Artifact) -> list[Record]:

@@ -19,22 +19,23 @@ from solon.core.records import LabelledPair, Message, WorkedCritique, as_json
 
 
 class Lessons(Config):
-    """What the helpful model is taught: demonstrations, replies to mend, and replies to keep as they are."""
+    """What the helpful model is taught: demonstrations, faulty replies to mend (`kinds` of labelled pairs; none named
+    means all) and sound replies to keep as they are."""
 
     demonstrations: int = Field(150, ge=1)
     mend: int = Field(200, ge=0)
     keep: int = Field(60, ge=0)
+    kinds: tuple[str, ...] = ()
 
 
 def transcripts(
-    book: Book, lessons: Lessons, pairs: Sequence[LabelledPair], worked: Sequence[WorkedCritique]
+    book: Book, lessons: Lessons, worked: Sequence[tuple[LabelledPair, WorkedCritique]]
 ) -> list[Record]:
     """For each worked critique two rows: the worse reply is criticised and rewritten, the better is found sound and kept.
     Of each row only critique and revision are learned."""
-    by_id = {pair.id: pair for pair in pairs}
     rows: list[Record] = []
-    for place, one in enumerate(worked):
-        pair = by_id[one.id]
+    worked = [item for item in worked if not lessons.kinds or item[0].kind in lessons.kinds]
+    for place, (pair, one) in enumerate(worked):
         principle = book.principle(one.principle)
         wanted = [("mend", pair.rejected, one.critique)] if place < lessons.mend else []
         # Kept replies come from the other end, so that few prompts are met twice.
