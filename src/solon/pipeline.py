@@ -56,7 +56,7 @@ def align(recipe_path: str, overrides: list[str], store: Store, progress: Any = 
     )
     drawn = pairs(store, plan.pairs, book, sl, asked, plan.seed)
     reader = models.ready(models.base(plan.model))
-    made_from = {"model": published, "labelled": data.digests[plan.data.labelled]}
+    made_from = {"model": published, "labelled": data.digest_of(plan.data.labelled)}
     labels = feedback(store, plan.feedback, book, reader, drawn, data.labelled, data.certificate, made_from, plan.seed)
     aligned = dpo(store, plan.dpo, sl, labels, plan.seed)
 

@@ -38,11 +38,13 @@ class JudgeChoice(Config):
 
 
 class Feedback(Config):
-    """`bar` is the accuracy a judge must reach on held-out pairs; `below` says what happens when none does."""
+    """`bar` is the accuracy a judge must reach on held-out pairs; `below` says what happens when none does. A judge that
+    learns sees at most `fit_pairs` labelled pairs and is measured on at most `certify_pairs` others."""
 
     judges: tuple[JudgeChoice, ...] = Field((JudgeChoice(kind="self"), JudgeChoice(kind="probe")), min_length=1)
     bar: float = Field(0.75, gt=0.5, le=1)
     below: Literal["stop", "best"] = "stop"
+    fit_pairs: int = Field(300, ge=20)
     certify_pairs: int = Field(200, ge=20)
 
 
@@ -60,7 +62,7 @@ def _build(
     config: Feedback, book: Book, model: Model, pairs: Artifact, train: Sequence[LabelledPair],
     held_out: Sequence[LabelledPair], seed: int, draft: Draft,
 ) -> None:  # fmt: skip
-    known = [by_principle(book, pair, seed) for pair in train]
+    known = [by_principle(book, pair, seed) for pair in train[: config.fit_pairs]
     test = [by_principle(book, pair, seed) for pair in held_out[: config.certify_pairs]]
     certificates: list[Certificate] = []
     judges: list[Judge] = []

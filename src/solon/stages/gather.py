@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from solon.core.errors import DataError
 from solon.core.keys import seed_of
 from solon.core.records import Demonstration, LabelledPair, Sample, WorkedCritique
 from solon.curate import catalogue
 from solon.curate.duplicates import leaks
-from solon.curate.splits import text_of
+from solon.curate.splits import Split, text_of
 from solon.stages.evaluate import Held
 from solon.stages.recipe import Data, Recipe
 
@@ -33,6 +32,15 @@ class Gathered:
     held: Held
     digests: dict[str, str]
     licences: dict[str, str]
+
+    def digest_of(self, names: str) -> str:
+        """What the evidence records of a source, or of several joined by ` + `."""
+        return "+".join(self.digests[name] for name in parts(names))
+
+
+def parts(names: str) -> list[str]:
+    """The sources that a recipe joins by ` + `."""
+    return [one.strip() for one in names.split(" + ")]
 
 
 def gather(recipe: Recipe) -> Gathered:
@@ -70,13 +78,14 @@ class _Reader:
         self.digests: dict[str, str] = {}
         self.licences: dict[str, str] = {}
 
-    def __call__(self, name: str, kind: str, split: str) -> list[Any]:
-        found = catalogue.source(name, split, kind)  # type: ignore[arg-type]
-        if not found.rows:
-            raise DataError(f"the source {name!r} has no rows for {split}", fix="give another source or more rows")
-        self.digests[name] = found.digest
-        self.licences[name] = found.licence
-        return sorted(found.rows, key=lambda row: seed_of("shuffle", self.seed, row.id))
+    def __call__(self, names: str, kind: str, split: Split) -> list[Any]:
+        rows: list[Any] = []
+        for name in parts(names):
+            found = catalogue.source(name, split, kind)
+            self.digests[name] = found.digest
+            self.licences[name] = found.licence
+            rows += found.rows
+        return sorted(rows, key=lambda row: seed_of("shuffle", self.seed, row.id))
 
 
 def _apart(rows: Sequence[Any], heldout: Sequence[str]) -> list[Any]:

@@ -21,7 +21,7 @@ from solon.stages.skills import Lessons
 
 
 class Data(Config):
-    """Where each kind of data comes from: a set of Solon's own, a shared one, a file or a hub name."""
+    """Where each kind of data comes from: a set of Solon's own, a shared one, a file or a hub name; `a + b` is both."""
 
     demonstrations: str = "starter:demonstrations"
     red_team: str = "starter:red_team"
