@@ -62,7 +62,7 @@ def _build(
     config: Feedback, book: Book, model: Model, pairs: Artifact, train: Sequence[LabelledPair],
     held_out: Sequence[LabelledPair], seed: int, draft: Draft,
 ) -> None:  # fmt: skip
-    known = [by_principle(book, pair, seed) for pair in train[: config.fit_pairs]
+    known = [by_principle(book, pair, seed) for pair in train[: config.fit_pairs]]
     test = [by_principle(book, pair, seed) for pair in held_out[: config.certify_pairs]]
     certificates: list[Certificate] = []
     judges: list[Judge] = []
