@@ -21,6 +21,7 @@ FIELDS = {
     "helpful_prompts": {"id", "prompt", "task"},
     "demonstrations": {"id", "messages", "task"},
     "labelled_pairs": {"id", "prompt", "chosen", "rejected", "kind", "reason"},
+    "critiques": {"id", "principle", "critique", "keep"},
     "multiple_choice": {"id", "question", "choices", "answer", "topic"},
     "passages": {"id", "text", "genre"},
     "paraphrases": {"id", "prompts", "kind"},
@@ -28,7 +29,7 @@ FIELDS = {
 LEAST = {"red_team": 400, "benign": 150, "helpful_prompts": 600, "demonstrations": 300, "multiple_choice": 200}
 WORDS = {  # least mean and greatest single number of words in what is asked
     "red_team": (10, 80), "benign": (10, 80), "helpful_prompts": (8, 150), "demonstrations": (8, 200),
-    "labelled_pairs": (5, 120), "multiple_choice": (5, 80), "passages": (80, 200), "paraphrases": (5, 60),
+    "labelled_pairs": (5, 120), "critiques": (12, 40), "multiple_choice": (5, 80), "passages": (80, 200), "paraphrases": (5, 60),
 }  # fmt: skip
 
 

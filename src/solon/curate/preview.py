@@ -21,6 +21,7 @@ from solon.core.records import (
     Passage,
     Preference,
     Sample,
+    WorkedCritique,
     user,
 )
 from solon.curate.catalogue import Source
@@ -144,6 +145,8 @@ def _contents(record: Any) -> list[tuple[str, Conversation | str]]:
             return [(record.id, user("\n".join((record.question, *record.choices))))]
         case Passage():
             return [(record.id, record.text)]
+        case WorkedCritique():
+            return [(f"{record.id} critique", record.critique), (f"{record.id} keep", record.keep)]
     raise TypeError(f"not a row of data: {type(record).__name__}")
 
 
