@@ -21,11 +21,12 @@ def align(recipe_path: str, overrides: list[str], store: Store, progress: Any = 
     from solon.stages.compare import compare
     from solon.stages.dpo import dpo
     from solon.stages.evaluate import evaluate
-    from solon.stages.feedback import feedback, judge_of
+    from solon.stages.feedback import certify, feedback, judge_of
     from solon.stages.gather import gather, tagged
     from solon.stages.pairs import pairs
     from solon.stages.report import report
     from solon.stages.revise import revise
+    from solon.stages.screen import screen
 
     plan = recipe.load(recipe_path, overrides)
     book = books.load(plan.constitution)
@@ -39,13 +40,20 @@ def align(recipe_path: str, overrides: list[str], store: Store, progress: Any = 
     lessons = rows.lessons(plan.lessons, book, data)
     helpful = sft.train(store, "helpful", plan.helpful, base, {"model": published}, lessons, plan.seed)
 
+    # A judge that has earned its certificate on labelled pairs that it has not seen.
+    reader = models.ready(models.base(plan.model))
+    made_from = {"model": published, "labelled": data.digest_of(plan.data.labelled)}
+    certified = certify(store, plan.feedback, book, reader, data.labelled, data.certificate, made_from, plan.seed)
+    judge = judge_of(plan.feedback, book, reader, certified)
+
     # SL-CAI: its answers to red-team requests, criticised and revised; its helpful answers; and a model trained on both.
     revised = revise(store, plan.revise, book, helpful, data.red_team, plan.seed)
+    screened = screen(store, plan.screen, judge, certified, book, revised)
     harmless = tagged(data.helpful, "helpful", plan.answers.helpful) + tagged(data.benign, "benign", plan.answers.benign)
     kept = answers(store, plan.answers, helpful, harmless, plan.seed)
-    mixture = rows.revisions(revised) + rows.kept(kept) + rows.demonstrations(data, plan.answers.demonstrations)
+    mixture = rows.kept(screened) + rows.kept(kept) + rows.demonstrations(data, plan.answers.demonstrations)
     start, learner = models.start(plan.sl_from, published, base, helpful)
-    made_from = {**start, "revisions": revised.id, "answers": kept.id}
+    made_from = {**start, "revisions": screened.id, "answers": kept.id}
     sl = sft.train(store, "sl", plan.sl, learner, made_from, mixture, plan.seed)
 
     # RLAIF: pairs of replies, labels by a certified judge, preference optimisation.
@@ -55,9 +63,7 @@ def align(recipe_path: str, overrides: list[str], store: Store, progress: Any = 
         + tagged(data.helpful, "helpful", plan.pairs.helpful)
     )
     drawn = pairs(store, plan.pairs, book, sl, asked, plan.seed)
-    reader = models.ready(models.base(plan.model))
-    made_from = {"model": published, "labelled": data.digest_of(plan.data.labelled)}
-    labels = feedback(store, plan.feedback, book, reader, drawn, data.labelled, data.certificate, made_from, plan.seed)
+    labels = feedback(store, judge, certified, book, drawn)
     aligned = dpo(store, plan.dpo, sl, labels, plan.seed)
 
     # Evidence: all four models on the same held-out items, and the decision.
@@ -66,9 +72,7 @@ def align(recipe_path: str, overrides: list[str], store: Store, progress: Any = 
     for role, artifact in made.items():
         model = models.adapted(artifact)
         evaluations[role] = evaluate(store, plan.evaluate, model, artifact.id, data.held, data.digests, plan.seed)
-    judge = judge_of(plan.feedback, book, reader, labels)
-    figures = compare(store, evaluations, judge, labels, book)
-    run = run.ended(
-        models=made, revise=revised, answers=kept, pairs=drawn, feedback=labels, compare=figures, evaluations=evaluations
-    )
+    figures = compare(store, evaluations, judge, certified, book)
+    stages = {"certify": certified, "revise": revised, "screen": screened, "answers": kept, "pairs": drawn}
+    run = run.ended(made, evaluations, **stages, feedback=labels, compare=figures)
     return report(store, run, plan, book, data)

@@ -28,6 +28,7 @@ from solon.models.architecture import Architecture
 from solon.models.block import compute_dtype, logits, run
 from solon.models.load import Model
 
+CACHE_BYTES = 768 << 20  # of all slots together: long prompts get fewer slots, so that memory stays bounded
 PAUSE = 8  # tokens between two looks at which rows have finished
 SHORTEST_PREFIX = 16
 PREFILL_ROWS = (16, 4, 1)
@@ -207,7 +208,10 @@ class _Plan:
         enabled = Enabled(
             max(r.top_k for r in requests), any(r.top_p < 1 for r in requests), any(r.min_p > 0 for r in requests)
         )
-        return cls(shared, _rounded(longest, 64), min(slots, _power(len(requests))), pause, enabled)
+        length = _rounded(longest, 64)
+        a_slot = 8 * arch.layers * arch.kv_heads * arch.head_dim * length  # keys and values, float32
+        room = max(CACHE_BYTES // a_slot, 1)
+        return cls(shared, length, min(slots, _power(len(requests)), room), pause, enabled)
 
     def bucket(self, request: Request) -> int:
         return _bucket(len(request.prompt) - self.prefix)

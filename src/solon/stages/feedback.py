@@ -13,7 +13,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from solon.constitution import store as books
-from solon.constitution.certificate import Certificate, certify
+from solon.constitution.certificate import Certificate
+from solon.constitution.certificate import certify as measure
 from solon.constitution.judging import Judge, Labelled, Question, judge_by
 from solon.constitution.store import Book
 from solon.core.artifacts import Artifact, Draft, Record, Store
@@ -48,19 +49,19 @@ class Feedback(Config):
     certify_pairs: int = Field(200, ge=20)
 
 
-def feedback(
-    store: Store, config: Feedback, book: Book, model: Model, pairs: Artifact, train: Sequence[LabelledPair],
+def certify(
+    store: Store, config: Feedback, book: Book, model: Model, train: Sequence[LabelledPair],
     held_out: Sequence[LabelledPair], inputs: dict[str, str], seed: int,
 ) -> Artifact:  # fmt: skip
-    """Rows of `pairs` with `p_first`, `p_forward`, `p_backward` and the judge's name; `certificates.json` beside them."""
+    """`certificates.json` of the judges tried, and which of them labels (`facts`); a fitted one is kept."""
     settings = {**config.model_dump(mode="json"), "seed": seed, "book": book.hash}
-    build = partial(_build, config, book, model, pairs, train, held_out, seed)
-    return store.make("feedback", VERSION, settings, {**inputs, "pairs": pairs.id}, build)
+    build = partial(_certify, config, book, model, train, held_out, seed)
+    return store.make("certify", VERSION, settings, inputs, build)
 
 
-def _build(
-    config: Feedback, book: Book, model: Model, pairs: Artifact, train: Sequence[LabelledPair],
-    held_out: Sequence[LabelledPair], seed: int, draft: Draft,
+def _certify(
+    config: Feedback, book: Book, model: Model, train: Sequence[LabelledPair], held_out: Sequence[LabelledPair],
+    seed: int, draft: Draft,
 ) -> None:  # fmt: skip
     known = [by_principle(book, pair, seed) for pair in train[: config.fit_pairs]]
     test = [by_principle(book, pair, seed) for pair in held_out[: config.certify_pairs]]
@@ -69,7 +70,7 @@ def _build(
     with draft.progress.task("judges", len(config.judges), "judge") as advance:
         for choice in config.judges:
             judge = judge_by(choice.kind, book, choice.options, model, known)
-            certificate = certify(judge, test, config.bar)
+            certificate = measure(judge, test, config.bar)
             judges.append(judge)
             certificates.append(certificate)
             advance(1, f"{choice.kind}: {certificate.accuracy.value:.2f}")
@@ -81,16 +82,27 @@ def _build(
         got = ", ".join(f"{one.judge} {one.accuracy.value:.2f} (n {one.n})" for one in certificates)
         fix = "add a better judge to feedback.judges, lower feedback.bar, or set feedback.below to best"
         raise SolonError("no judge reached the bar, so no labels were made", got=got, expected=config.bar, fix=fix)
-    _label(judges[best], book, list(pairs.rows("rows")), draft)
     accuracy = certificates[best].accuracy
     draft.metric("judge_accuracy", accuracy.value, n=accuracy.n, ci=list(accuracy.ci), unit="share",
                  how=f"{certificates[best].judge} on held-out labelled pairs")  # fmt: skip
     save = getattr(judges[best], "save", None)
     if save:  # a judge that was fitted is kept, so that it can judge again
         save(draft.path / "judge.npz")
-    draft.facts["place"] = best
-    draft.facts["judge"] = certificates[best].judge
-    draft.facts["accepted"] = certificates[best].accepted
+    draft.facts |= {"place": best, "judge": certificates[best].judge, "accepted": certificates[best].accepted}
+
+
+def judge_of(config: Feedback, book: Book, model: Model, certified: Artifact) -> Judge:
+    """The judge that the certificate is about, ready to judge again."""
+    choice = config.judges[certified.evidence["facts"]["place"]]
+    head = certified.path / "judge.npz"
+    return judge_by(choice.kind, book, {**choice.options, **({"head": str(head)} if head.exists() else {})}, model)
+
+
+def feedback(store: Store, judge: Judge, certified: Artifact, book: Book, pairs: Artifact) -> Artifact:
+    """Rows of `pairs` with `p_first`, `p_forward`, `p_backward` and the judge's name."""
+    inputs = {"judge": certified.id, "pairs": pairs.id}
+    build = partial(_label, judge, book, list(pairs.rows("rows")))
+    return store.make("feedback", VERSION, {"book": book.hash}, inputs, build)
 
 
 def _label(judge: Judge, book: Book, rows: Sequence[Record], draft: Draft) -> None:
@@ -122,10 +134,3 @@ def by_principle(book: Book, pair: LabelledPair, seed: int) -> Labelled:
     except ConfigError:  # a book without that pillar
         principle = books.draw(book, seed, pair.id, "label")
     return Labelled(pair.id, pair.prompt, pair.chosen, pair.rejected, pair.kind, principle)
-
-
-def judge_of(config: Feedback, book: Book, model: Model, labels: Artifact) -> Judge:
-    """The judge that made the labels, ready to judge again."""
-    choice = config.judges[labels.evidence["facts"]["place"]]
-    head = labels.path / "judge.npz"
-    return judge_by(choice.kind, book, {**choice.options, **({"head": str(head)} if head.exists() else {})}, model)

@@ -17,6 +17,7 @@ from solon.stages.fit import Fit
 from solon.stages.pairs import Pairs
 from solon.stages.release import Release
 from solon.stages.revise import Revise
+from solon.stages.screen import Screen
 from solon.stages.skills import Lessons
 
 
@@ -49,6 +50,7 @@ class Recipe(Config):
     lessons: Lessons = Lessons()
     helpful: Fit = Fit()
     revise: Revise = Revise()
+    screen: Screen = Screen()
     answers: Answers = Answers()
     sl_from: Literal["base", "helpful"] = "base"
     sl: Fit = Fit()

@@ -40,10 +40,10 @@ def report(store: Store, run: runs.Run, plan: Recipe, book: Book, data: Gathered
 def assemble(store: Store, run: runs.Run, plan: Recipe, book: Book, data: Gathered) -> Record:
     """Everything the report shows, as one JSON value."""
     figures = store.get(run.stages["compare"])
-    labels = store.get(run.stages["feedback"])
-    certificates = labels.read("certificates.json")
+    certified = store.get(run.stages["certify"])
+    certificates = certified.read("certificates.json")
     models, pairs = figures.read("figures.json"), figures.read("pairs.json")
-    used = certificates[labels.evidence["facts"]["place"]]
+    used = certificates[certified.evidence["facts"]["place"]]
     return {
         "title": f"{plan.name}: {plan.model} raised by the constitution {book.name!r}",
         "recipe": plan.name, "description": plan.description, "date": run.ended_at, "run": run.id, "model": plan.model,

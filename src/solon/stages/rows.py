@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from solon.constitution.store import Book
 from solon.core.artifacts import Artifact, Record
-from solon.core.records import Message, as_json, as_messages
+from solon.core.records import as_json
 from solon.stages import skills
 from solon.stages.gather import Gathered
-from solon.stages.revise import revisions as usable
 
 
 def demonstrations(data: Gathered, most: int) -> list[Record]:
@@ -21,19 +20,6 @@ def lessons(plan: skills.Lessons, book: Book, data: Gathered) -> list[Record]:
     return demonstrations(data, plan.demonstrations) + skills.transcripts(book, plan, data.worked)
 
 
-def revisions(revised: Artifact) -> list[Record]:
-    """Every usable revision of every round, as the answer that should have been given at once."""
-    out: list[Record] = []
-    for row in revised.rows("rows"):
-        for number, text in usable(row):
-            messages = as_json((*as_messages(row["prompt"]), Message("assistant", text)))
-            out.append(
-                {"id": f"{row['id']}/{number}", "messages": messages, "source": revised.id, "book": row["book"],
-                 "principle": row["rounds"][number]["principle"]}
-            )  # fmt: skip
-    return out
-
-
-def kept(answers: Artifact) -> list[Record]:
-    """The helpful answers that passed the cleaning rules."""
-    return [{**row, "source": answers.id} for row in answers.rows("rows") if not row.get("dropped")]
+def kept(made: Artifact) -> list[Record]:
+    """The rows that a stage found fit to train on."""
+    return [{**row, "source": made.id} for row in made.rows("rows") if not row.get("dropped")]

@@ -39,7 +39,7 @@ def trace(store: Store, run: Run, row_id: str) -> Record:
         shown["reply"] = first["messages"][-1]["content"]
     if pair:
         shown["pair"] = _labelled(pair, book)
-        shown["judge"] = _judge(store.get(run.stages["feedback"]))
+        shown["judge"] = _judge(store.get(run.stages["certify"]))
     return {**shown, "sources": _sources(store, run, bool(revised), bool(answered), bool(pair), found)}
 
 
