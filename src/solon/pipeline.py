@@ -22,7 +22,7 @@ def align(recipe_path: str, overrides: list[str], store: Store, progress: Any = 
     from solon.stages.dpo import dpo
     from solon.stages.evaluate import evaluate
     from solon.stages.feedback import certify, feedback, judge_of
-    from solon.stages.gather import gather, tagged
+    from solon.stages.gather import gather, prompts
     from solon.stages.pairs import pairs
     from solon.stages.report import report
     from solon.stages.revise import revise
@@ -49,7 +49,7 @@ def align(recipe_path: str, overrides: list[str], store: Store, progress: Any = 
     # SL-CAI: its answers to red-team requests, criticised and revised; its helpful answers; and a model trained on both.
     revised = revise(store, plan.revise, book, helpful, data.red_team, plan.seed)
     screened = screen(store, plan.screen, judge, certified, book, revised)
-    harmless = tagged(data.helpful, "helpful", plan.answers.helpful) + tagged(data.benign, "benign", plan.answers.benign)
+    harmless = prompts(data, benign=plan.answers.benign, helpful=plan.answers.helpful)
     kept = answers(store, plan.answers, helpful, harmless, plan.seed)
     mixture = rows.kept(screened) + rows.kept(kept) + rows.demonstrations(data, plan.answers.demonstrations)
     start, learner = models.start(plan.sl_from, published, base, helpful)
@@ -57,11 +57,7 @@ def align(recipe_path: str, overrides: list[str], store: Store, progress: Any = 
     sl = sft.train(store, "sl", plan.sl, learner, made_from, mixture, plan.seed)
 
     # RLAIF: pairs of replies, labels by a certified judge, preference optimisation.
-    asked = (
-        tagged(data.red_team, "red_team", plan.pairs.red_team)
-        + tagged(data.benign, "benign", plan.pairs.benign)
-        + tagged(data.helpful, "helpful", plan.pairs.helpful)
-    )
+    asked = prompts(data, plan.pairs.red_team, plan.pairs.benign, plan.pairs.helpful)
     drawn = pairs(store, plan.pairs, book, sl, asked, plan.seed)
     labels = feedback(store, judge, certified, book, drawn)
     aligned = dpo(store, plan.dpo, sl, labels, plan.seed)

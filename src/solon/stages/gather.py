@@ -93,6 +93,7 @@ def _apart(rows: Sequence[Any], heldout: Sequence[str]) -> list[Any]:
     return [one for place, one in enumerate(rows) if place not in near]
 
 
-def tagged(prompts: Sequence[Sample], kind: str, count: int) -> list[Sample]:
-    """The first `count` prompts, marked with what they are for."""
-    return [replace(one, tags={**one.tags, "kind": kind}) for one in list(prompts)[:count]]
+def prompts(data: Gathered, red_team: int = 0, benign: int = 0, helpful: int = 0) -> list[Sample]:
+    """The first prompts of each kind on the training side, marked with what they are for."""
+    kinds = (("red_team", data.red_team, red_team), ("benign", data.benign, benign), ("helpful", data.helpful, helpful))
+    return [replace(one, tags={**one.tags, "kind": kind}) for kind, many, count in kinds for one in many[:count]]
