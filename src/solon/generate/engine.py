@@ -28,7 +28,7 @@ from solon.models.architecture import Architecture
 from solon.models.block import compute_dtype, logits, run
 from solon.models.load import Model
 
-CACHE_BYTES = 768 << 20  # of all slots together: long prompts get fewer slots, so that memory stays bounded
+CACHE_BYTES = 512 << 20  # of all slots together: long prompts get fewer slots, so that memory stays bounded
 PAUSE = 8  # tokens between two looks at which rows have finished
 SHORTEST_PREFIX = 16
 PREFILL_ROWS = (16, 4, 1)
