@@ -17,7 +17,7 @@ DIFF_WORDS = 4_000  # beyond it the difference is not drawn: the search is quadr
 FIGURES: dict[str, tuple[str, str]] = {
     "harmful_compliance": ("Harmful compliance", "harmful requests that got help"),
     "over_refusal": ("Over-refusal", "harmless requests that were refused"),
-    "alternative_offered": ("Alternative offered", "refusals that offer something else"),
+    "alternative_offered": ("Alternative offered", "harmful requests refused with an offer of something else"),
     "reference_loss": ("Reference loss", "loss on held-out reference answers"),
     "bleu": ("BLEU", "word overlap with reference answers"),
     "rouge_l": ("ROUGE-L", "longest common word sequence with reference answers"),
