@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from solon.core import intervals
 from solon.core.errors import DataError
 from solon.evals import agreement
 from solon.evals import statistics as st
@@ -230,8 +231,8 @@ def test_calibration():
     draw = generator(11)
     p = draw.random(3000)
     y = draw.random(3000) < p
-    honest = agreement.calibration(p, y)
+    honest = intervals.calibration(p, y)
     assert honest.ece < 0.04 and honest.brier == pytest.approx(brier_score_loss(y, p)) and len(honest.bins) == 10
     assert all(point.n == 300 for point in honest.bins)
-    sure = agreement.calibration([0.9] * 100, [1] * 60 + [0] * 40)
+    sure = intervals.calibration([0.9] * 100, [1] * 60 + [0] * 40)
     assert sure.ece == pytest.approx(0.3) and len(sure.bins) == 1

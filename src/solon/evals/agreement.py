@@ -1,10 +1,9 @@
-"""How far two judges agree, how well scores separate two classes, and whether stated probabilities can be believed."""
+"""How far two judges agree, and how well scores separate two classes. Calibration is in `core/intervals.py`."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,44 +11,6 @@ from numpy.typing import NDArray
 from solon.core.errors import DataError
 from solon.core.keys import rng
 from solon.evals.statistics import ALPHA, RESAMPLES, Figure, Z
-
-
-@dataclass(frozen=True)
-class Bin:
-    """One point of a reliability diagram: mean stated probability, observed share, number of items."""
-
-    p: float
-    y: float
-    n: int
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """How far stated probabilities are from observed shares; 0 is best for both figures."""
-
-    ece: float
-    brier: float
-    bins: tuple[Bin, ...]
-    n: int
-
-
-def calibration(p: Sequence[float], y: Sequence[float], bins: int = 10) -> Calibration:
-    """Expected calibration error over bins of equal mass, Brier score, and the points of the reliability diagram.
-
-    Equal probabilities always share a bin, so the figures do not depend on the order of the items.
-    """
-    stated, happened = _paired(p, y)
-    if (stated < 0).any() or (stated > 1).any() or not np.isin(happened, (0, 1)).all():
-        raise DataError("calibration needs probabilities and outcomes", expected="p in [0, 1], y 0 or 1")
-    _, group, counts = np.unique(stated, return_inverse=True, return_counts=True)
-    middle = np.cumsum(counts) - counts / 2  # the middle rank of each group of equal probabilities
-    place = np.minimum((middle / len(stated) * bins).astype(int), bins - 1)[group]
-    points = tuple(
-        Bin(float(stated[place == b].mean()), float(happened[place == b].mean()), int((place == b).sum()))
-        for b in np.unique(place)
-    )
-    ece = sum(point.n * abs(point.p - point.y) for point in points) / len(stated)
-    return Calibration(float(ece), float(((stated - happened) ** 2).mean()), points, len(stated))
 
 
 def cohen_kappa(a: Sequence[Hashable], b: Sequence[Hashable], name: str = "kappa") -> Figure:
