@@ -1,7 +1,7 @@
 """Worked critiques and revisions as conversations to learn from.
 
 The paper shows a few transcripts in front of every request, which a model of 52B parameters can follow. A model of 135M
-cannot (docs/log.md, 2026-11-21: none of 48 revisions refused), so its helpful model learns the two skills from
+cannot (docs/log.md, 2026-11-21: refusals did not become more frequent), so its helpful model learns the two skills from
 transcripts first: a faulty reply is criticised and rewritten, a sound one is found sound and kept.
 """
 
