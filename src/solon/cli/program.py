@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from solon.cli import align, chat, constitution, data, models, runs
+from solon.cli import adapters, align, chat, constitution, data, export, models, redteam, runs
+from solon.cli import eval as benchmarks
 from solon.cli.show import epilog, fail
 from solon.core.errors import SolonError
 
@@ -62,5 +63,5 @@ def solon(
     state["debug"] = debug
 
 
-for part in (align, models, chat, constitution, data, runs):
+for part in (align, models, chat, constitution, data, benchmarks, runs, redteam, export, adapters):
     part.attach(app)

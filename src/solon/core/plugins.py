@@ -13,7 +13,8 @@ HOMES = {
     "families": "solon.models.families",
     "objectives": "solon.learn.objectives",
     "judges": "solon.constitution.judges",
-    "evals": "solon.evals",
+    "attacks": "solon.safety.redteam.families",
+    "suites": "solon.evals.suites",
     "stages": "solon.stages",
 }
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from solon.core.artifacts import Artifact, Store
-from solon.core.errors import MissingError, nearest
+from solon.core.errors import MissingError, ModelError, nearest
 from solon.core.precision import dtype_of
 from solon.learn import lora
 from solon.models.load import Model, load
+
+BASE = "base.json"
+"""The file of an adapter's folder that names the model on which it lies."""
 
 
 def base(name: str, precision: str = "auto", work: str = "sampling") -> Model:
@@ -85,7 +89,57 @@ def resolve(name: str, store: Store, precision: str = "auto", work: str = "sampl
         return adapted(store.get(run.models[role]), precision, work)
     if (store.root / "artifacts" / name / "adapter.safetensors").exists():
         return adapted(store.get(name), precision, work)
+    if is_adapter_folder(name):
+        return from_folder(Path(name), precision, work)
     return ready(base(name, precision, work))
+
+
+def is_adapter_folder(name: str | Path) -> bool:
+    """A folder with an adapter that names its base model, as `solon adapters import` and `combine` write it."""
+    return (Path(name) / "adapter.safetensors").is_file() and (Path(name) / BASE).is_file()
+
+
+def base_of(folder: Path) -> dict[str, str]:
+    """`{"base": name, "digest": of its weights}` of an adapter's folder."""
+    try:
+        value = json.loads((folder / BASE).read_text("utf-8"))
+        return {"base": str(value["base"]), "digest": str(value["digest"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{BASE} of {folder} cannot be read", got=repr(error), fix="import the adapter again") from error
+
+
+def from_folder(folder: Path, precision: str = "auto", work: str = "sampling") -> Model:
+    """A published model with the adapter of a folder on it. Raises `ModelError` if it is no longer the model it was."""
+    said = base_of(folder)
+    model = base(said["base"], precision, work)
+    if model.digest != said["digest"]:
+        fix = f"get back the weights that the adapter of {folder.name} was made for, or import it again"
+        raise ModelError(f"the adapter belongs to other weights than those of {said['base']!r}", got=model.digest, expected=said["digest"], fix=fix)
+    return replace(model, name=str(folder), params=lora.load_onto(model.arch, model.params, folder), tokenizer=tokenizer_for(model))
+
+
+def source(name: str, store: Store) -> str:
+    """What an artifact records of a model under any of its names, without loading the model: the id of the artifact that
+    made it, or a published name with the hash of its weights."""
+    run_name, colon, role = name.rpartition(":")
+    if colon and "/" not in name and run_name:
+        from solon.stages.runs import find
+
+        run = find(store, run_name)
+        if role == "base":
+            return identity(run.recipe["model"])
+        if role not in run.models:
+            raise MissingError(f"the run {run.id} has no model {role!r}", fix=nearest(role, ["base", *run.models]))
+        return run.models[role]
+    return name if (store.root / "artifacts" / name / "adapter.safetensors").exists() else identity(name)
+
+
+def published(name: str, store: Store) -> str:
+    """The published model that a model of any name goes back to."""
+    made = source(name, store)
+    if (store.root / "artifacts" / made / "evidence.json").exists():
+        return published_name(adapters(store.get(made))[0])
+    return made.rpartition("@")[0]
 
 
 def ready(model: Model) -> Model:

@@ -1,0 +1,120 @@
+"""Carrying attempts out: talks of several turns in batches, and prompts that an attacker model writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from solon.core.errors import DataError
+from solon.core.records import Conversation, Message
+from solon.generate.engine import Engine, Request
+from solon.safety.redteam.attacker import CANDIDATES, Shot, Writer
+from solon.safety.redteam.attacks import Goal, Script
+from solon.stages.sampling import Draw
+from solon.text.template import encode_chat
+
+LENGTHS = (160, 384, 1024, 2048)
+"""Prompts of about one length are drawn together: the longest of a batch decides how many fit into memory at once."""
+WRITTEN = 80  # tokens of a text that an attacker writes
+
+
+@dataclass
+class Talk:
+    """What came of one script: the target's reply to each turn, the tokens drawn, and why it could not go on."""
+
+    replies: list[str] = field(default_factory=list)
+    tokens: int = 0
+    fault: str = ""
+
+
+def play(
+    engine: Engine, scripts: Sequence[Script | str], keys: Sequence[tuple[Any, ...]], draw: Draw, advance: Any = None
+) -> list[Talk]:
+    """Carry out all scripts, turn by turn; a script that is a text is the reason why there is none. The reply to a turn
+    depends on its own script and key alone."""
+    talks = [Talk(fault=one) if isinstance(one, str) else Talk() for one in scripts]
+    done = [_opening(one) for one in scripts]
+    depth = 0
+    while True:
+        due = [i for i, one in enumerate(scripts) if isinstance(one, Script) and not talks[i].fault and depth < len(one.asks)]
+        if not due:
+            break
+        for i in due:
+            done[i] = (*done[i], Message("user", scripts[i].asks[depth]))  # type: ignore[union-attr]
+        wanted = {i: one for i in due if (one := _request(engine, done[i], (*keys[i], depth), draw, talks[i]))}
+        for i, reply in _drawn(engine, wanted).items():
+            talks[i].replies.append(reply.text.strip())
+            talks[i].tokens += len(reply.tokens)
+            done[i] = (*done[i], Message("assistant", reply.text.strip() or "..."))
+        depth += 1
+    if advance:
+        advance(len(scripts))
+    return talks
+
+
+def _opening(script: Script | str) -> Conversation:
+    return () if isinstance(script, str) else script.opening
+
+
+def _request(engine: Engine, turns: Conversation, key: tuple[Any, ...], draw: Draw, talk: Talk) -> Request | None:
+    """The next turn as a request; a talk that the model cannot take gets its fault."""
+    try:
+        prompt = encode_chat(engine.tokenizer, turns, add_generation_prompt=True)
+    except DataError:
+        try:  # some templates know no system turn: its text goes to the head of the first user turn
+            prompt = encode_chat(engine.tokenizer, folded(turns), add_generation_prompt=True)
+        except DataError:
+            talk.fault = "the chat template refuses the turns"
+            return None
+    if len(prompt) + draw.max_tokens > engine.arch.context:
+        talk.fault = "longer than the model's context"
+        return None
+    return Request(prompt, key=key, **draw.model_dump())
+
+
+def folded(turns: Conversation) -> Conversation:
+    """The conversation without a system turn; what it said stands at the head of the first user turn."""
+    if not turns or turns[0].role != "system" or len(turns) < 2:
+        return turns
+    return (Message(turns[1].role, f"{turns[0].content}\n\n{turns[1].content}"), *turns[2:])
+
+
+def _drawn(engine: Engine, wanted: dict[int, Request]) -> dict[int, Any]:
+    """All replies; prompts of about one length together."""
+    out: dict[int, Any] = {}
+    left = dict(wanted)
+    for limit in (*LENGTHS, engine.arch.context):
+        group = {i: one for i, one in left.items() if len(one.prompt) <= limit}
+        if group:
+            out |= dict(zip(group, engine.sample(list(group.values())), strict=True))
+        left = {i: one for i, one in left.items() if i not in group}
+    return out
+
+
+def write(
+    engine: Engine, writer: Writer, wanted: Sequence[tuple[Goal, int]], shots: Sequence[Shot], seed: int
+) -> list[tuple[str, str]]:
+    """For every goal and attempt number a text and the fault for which it cannot be used. Of several candidates the first
+    usable one is taken."""
+    tokenizer = engine.tokenizer
+    start = [tokenizer.bos] if tokenizer.add_bos and tokenizer.bos is not None else []
+    requests, faults = [], [""] * len(wanted)
+    for place, (goal, k) in enumerate(wanted):
+        prompt = [*start, *tokenizer.encode(writer.prompt(goal.request, shots, k), special=False)]
+        if len(prompt) + WRITTEN > engine.arch.context:
+            faults[place] = "the attacker's examples do not fit its context"
+            continue
+        requests += [
+            (place, Request(prompt, ("attacker", writer.name, seed, goal.id, k, n), WRITTEN, 0.9, top_p=0.95, stop=("\n",)))
+            for n in range(CANDIDATES)
+        ]
+    drawn = engine.sample([one for _, one in requests])
+    texts: list[list[str]] = [[] for _ in wanted]
+    for (place, _), reply in zip(requests, drawn, strict=True):
+        texts[place].append(reply.text.strip().strip('"').strip())
+    out = []
+    for (goal, _), found, fault in zip(wanted, texts, faults, strict=True):
+        usable = next((text for text in found if not writer.fault(goal.request, text)), None)
+        out.append((usable, "") if usable is not None else ("", fault or "the attacker wrote nothing usable"))
+    return out
