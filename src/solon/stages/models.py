@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from solon.core.artifacts import Artifact, Store
+from solon.core.artifacts import Artifact, Store, file_digest
 from solon.core.errors import MissingError, ModelError, nearest
 from solon.core.precision import dtype_of
 from solon.learn import lora
@@ -131,11 +131,15 @@ def source(name: str, store: Store) -> str:
         if role not in run.models:
             raise MissingError(f"the run {run.id} has no model {role!r}", fix=nearest(role, ["base", *run.models]))
         return run.models[role]
+    if is_adapter_folder(name):
+        return f"{name}@{file_digest(Path(name) / 'adapter.safetensors')[:16]}"
     return name if (store.root / "artifacts" / name / "adapter.safetensors").exists() else identity(name)
 
 
 def published(name: str, store: Store) -> str:
     """The published model that a model of any name goes back to."""
+    if is_adapter_folder(name):
+        return base_of(Path(name))["base"]
     made = source(name, store)
     if (store.root / "artifacts" / made / "evidence.json").exists():
         return published_name(adapters(store.get(made))[0])

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from solon.core.errors import ConfigError
-from solon.core.keys import rng
+from solon.core.keys import rng, seed_of
 
 SPREAD = 0.15
 """This part of every round of the hunt goes to all families in turn, so that none is given up for good."""
@@ -69,7 +69,7 @@ def _walk(pool: Pool, family: str, count: int, seed: int, begin: int = 0) -> lis
     Every family walks through the same shuffled goals from a start of its own, so that after any number of turns all goals
     have been asked for about equally often."""
     goals, families = pool[family], list(pool)
-    order = sorted(goals, key=lambda goal: rng("goals", seed, goal).random())
+    order = sorted(goals, key=lambda goal: (seed_of("goals", seed, goal), goal))
     start = families.index(family) * len(order) // len(families)
     return [
         Place(order[(start + number) % len(order)], family, number // len(order)) for number in range(begin, begin + count)
