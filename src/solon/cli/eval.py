@@ -1,0 +1,199 @@
+"""`solon eval`: benchmarks of a model, and two models compared on the same items."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from solon.cli.show import Json, Runs, clean, emit, epilog, note, store, table
+from solon.core.errors import ConfigError
+
+
+def attach(app: typer.Typer) -> None:
+    """Hang this part's command into the tree."""
+    app.command(
+        "eval",
+        epilog=epilog(
+            "solon eval --list",
+            "solon eval smollm2-135m-instruct truthfulqa,mmlu --limit 200",
+            "solon eval latest:aligned capability --limit 100",
+            "solon eval latest:base latest:aligned --suite ifeval",
+            "solon eval latest:aligned mt_bench --judge latest:base",
+            "solon eval targets",
+        ),
+    )(evaluate)
+
+
+def evaluate(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="MODEL SUITE[,SUITE], or with --suite one or two models to compare, or `targets`.", metavar="MODEL SUITE"),
+    ] = None,
+    suite: Annotated[
+        str | None, typer.Option("--suite", metavar="SUITE", help="Suites by name, with commas; `capability` and `all` are several.")
+    ] = None,
+    listing: Annotated[bool, typer.Option("--list", help="The suites: source, licence, how each is asked and scored.")] = False,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="That many items, chosen by the seed.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Chooses items and examples, and draws replies.")] = 0,
+    samples: Annotated[int, typer.Option("--samples", min=1, help="Draws an item, for pass@k.")] = 1,
+    temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="Of draws where the suite fixes none.")] = 0.0,
+    max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="At most so many tokens a reply.")] = None,
+    judge: Annotated[str | None, typer.Option("--judge", metavar="MODEL", help="Grades open answers (mt_bench).")] = None,
+    runs: Runs = None,
+    json: Json = False,
+) -> None:
+    """Ask a model the items of benchmarks in their official form. Results are artifacts: a second call finds them."""
+    if listing:
+        return _list(json)
+    given = list(names or [])
+    if given == ["targets"]:
+        return _targets(runs, json)
+    models, suites = _who(given, suite)
+    from solon.stages.benchmark import Benchmark
+
+    config = Benchmark(limit=limit, seed=seed, samples=samples, temperature=temperature, max_tokens=max_tokens)
+    _run(models, suites, config, judge, runs, json)
+
+
+def _who(given: list[str], suite: str | None) -> tuple[list[str], list[str]]:
+    """Models and suites from what was typed."""
+    from solon.stages.benchmark import chosen_suites
+
+    if suite is None:
+        if len(given) != 2:
+            fix = "solon eval MODEL SUITE, or solon eval A B --suite SUITE; solon eval --list names the suites"
+            raise ConfigError("name a model and a suite", got=" ".join(given) or "nothing", fix=fix)
+        return given[:1], chosen_suites(given[1])
+    if not 1 <= len(given) <= 2 or len(set(given)) < len(given):
+        raise ConfigError("name one model, or two different ones to compare", got=" ".join(given) or "nothing")
+    return given, chosen_suites(suite)
+
+
+def _run(models: list[str], suites: list[str], config: Any, judge: str | None, runs: Any, json: bool) -> None:
+    from solon.stages._benchmark_tables import DOMAINS, capability, compared
+    from solon.stages.benchmark import Subject, benchmark
+
+    place = store(runs, quiet=json)
+    grader = Subject(judge, place) if judge else None
+    made: dict[str, dict[str, Any]] = {}
+    for name in models:
+        subject = Subject(name, place)
+        for suite in suites:
+            one = benchmark(place, config, suite, subject, grader, capped=len(suites) > 1)
+            made.setdefault(name, {})[suite] = one
+            if one.reused and not json:
+                note(f"{suite}: found {one.id}")
+    changes = {suite: compared(*(made[name][suite] for name in models)) for suite in suites} if len(models) == 2 else {}
+    domains = {name: capability(artifacts) for name, artifacts in made.items()}
+    told = [{"model": name, "suites": {suite: _told(one) for suite, one in of.items()}} for name, of in made.items()]
+
+    def human() -> None:
+        for one in told:
+            _figures(one)
+        for suite, rows in changes.items():
+            _changes(suite, models, rows)
+        if all(any(cells[domain] for cells in domains.values()) for domain in DOMAINS):
+            _domains(domains)
+
+    emit({"models": told, "changes": changes, "domains": domains}, json, human)
+
+
+def _told(artifact: Any) -> dict[str, Any]:
+    """One suite's result, as `--json` gives it."""
+    return {"artifact": artifact.id, "reused": artifact.reused, **artifact.read("figures.json"), "card": artifact.read("card.json")}
+
+
+def _figures(one: dict[str, Any]) -> None:
+    typer.echo(clean(one["model"]))
+    rows = []
+    for suite, told in one["suites"].items():
+        for name, figure in told["figures"].items():
+            share = figure["share"]
+            chance = "" if figure["chance"] is None else _number(figure["chance"], share)
+            target = "" if figure["target"] is None else f"{_number(figure['target'], share)} {_met(figure)}"
+            rows.append((suite, name, figure["n"], _number(figure["value"], share), _interval(figure["ci"], share), chance, target))
+        if not told["figures"]:
+            rows.append((suite, "not graded", told["counts"]["items"], "", "", "", ""))
+    table(("suite", "figure", "n", "value", "95 % interval", "by chance", "target"), rows, right=("n", "value", "by chance"))
+    for suite, told in one["suites"].items():
+        for line in _remarks(told["counts"]):
+            typer.echo(f"{suite}: {line}")
+        typer.echo(f"{suite}: {told['artifact']}")
+
+
+def _met(figure: dict[str, Any]) -> str:
+    return "met" if figure["ci"][0] >= figure["target"] else "not shown" if figure["value"] >= figure["target"] else "missed"
+
+
+def _remarks(counts: dict[str, Any]) -> list[str]:
+    """What the figures are not of."""
+    lines = [f"{count} of {counts['items']} items dropped: {reason}" for reason, count in counts["dropped"].items()]
+    lines += [f"{count} of {counts['items']} items {reason}" for reason, count in counts["missing"].items()]
+    if counts["cut"]:
+        lines.append(f"{counts['cut']} of {counts['items']} replies ended at the token limit")
+    return lines
+
+
+def _changes(suite: str, models: list[str], rows: list[dict[str, Any]]) -> None:
+    typer.echo(clean(f"{suite}: from {models[0]} to {models[1]}"))
+    cells = [
+        (
+            row["figure"], row["n"], _number(row["a"], row["share"]), _number(row["b"], row["share"]), f"{row['p']:.3g}",
+            f"{row['p_holm']:.3g}", row["plain"] + (f"; {row['left_out']} left out" if row["left_out"] else ""),
+        )
+        for row in rows
+    ]  # fmt: skip
+    table(("figure", "n", "before", "after", "p", "p (Holm)", "finding"), cells, right=("n", "before", "after", "p", "p (Holm)"))
+    for row in rows:
+        typer.echo(f"{row['figure']}: {row['test']}; {row['effect_name']} {row['effect']:.2f}")
+
+
+def _domains(domains: dict[str, Any]) -> None:
+    columns = list(next(iter(domains.values())))
+    cell = lambda one: f"{one['suite']} {one['figure']} {_number(one['value'], one['share'])} {_interval(one['ci'], one['share'])} n {one['n']}"  # noqa: E731
+    rows = [(name, *("\n".join(map(cell, cells[column])) for column in columns)) for name, cells in domains.items()]
+    table(("model", *columns), rows)
+
+
+def _list(json: bool) -> None:
+    from dataclasses import asdict
+
+    from solon.evals.asking import load, names
+
+    cards = {name: load(name).CARD for name in names()}
+
+    def human() -> None:
+        rows = ((name, one.title, one.domain, one.licence, one.split, one.asked, one.scored) for name, one in cards.items())
+        table(("suite", "what", "domain", "licence", "items", "asked", "scored"), rows)
+        typer.echo("capability: mmlu, gsm8k, humaneval, mbpp, ifeval, literature. all: every suite.")
+
+    emit({name: asdict(one) for name, one in cards.items()}, json, human)
+
+
+def _targets(runs: Any, json: bool) -> None:
+    from solon.stages._benchmark_tables import targets
+
+    rows = targets(store(runs, quiet=True))
+
+    def human() -> None:
+        cells = (
+            (
+                row["goal"], _number(row["target"], True), row["model"] or "", row["n"] or "",
+                "" if row["value"] is None else f"{_number(row['value'], True)} {_interval(row['ci'], True)}",
+                "" if row["gap"] is None else f"{100 * row['gap']:+.1f}", row["verdict"],
+            )
+            for row in rows
+        )  # fmt: skip
+        table(("goal", "target", "model", "n", "measured", "gap", "verdict"), cells, right=("target", "n", "gap"))
+
+    emit(rows, json, human)
+
+
+def _number(value: float, share: bool) -> str:
+    return f"{100 * value:.1f} %" if share else f"{value:.3f}"
+
+
+def _interval(ends: list[float], share: bool) -> str:
+    low, high = (f"{100 * end:.1f}" if share else f"{end:.3f}" for end in ends)
+    return f"[{low}, {high}]"

@@ -1,0 +1,47 @@
+"""Programs that a model wrote: are they Python, and do they pass their tests in a sandbox that is handed in?"""
+
+from __future__ import annotations
+
+import ast
+import math
+import warnings
+from collections.abc import Sequence
+
+from solon.evals.asking import Graded, Means
+
+
+def graded_programs(programs: Sequence[str], test: str, means: Means) -> Graded:
+    """`parses` over all draws, and `pass@k` for k = 1, 10, 100 as far as there are draws.
+
+    Without a sandbox the programs are never run: only `parses` is known, and the row says so."""
+    parses = [is_python(program) for program in programs]
+    figures: dict[str, float | list[float]] = {"parses": sum(parses) / len(parses)}
+    if means.run is None:
+        return Graded(figures, missing="not run: there is no sandbox here")
+    statuses = [
+        means.run(f"{program}\n{test}\n") if ok else "not Python"
+        for program, ok in zip(programs, parses, strict=True)
+    ]
+    if "sandbox_error" in statuses:  # the machine's fault, not the program's
+        return Graded(figures, {"statuses": statuses}, missing="not run: the sandbox failed")
+    right = statuses.count("passed")
+    for k in (1, 10, 100):
+        if k <= len(programs):
+            figures[f"pass@{k}"] = pass_at(k, len(programs), right)
+    return Graded(figures, {"statuses": statuses})
+
+
+def is_python(program: str) -> bool:
+    """Whether it can be parsed; nothing is run."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of strings such as "\d"
+            ast.parse(program)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return False
+    return True
+
+
+def pass_at(k: int, n: int, right: int) -> float:
+    """Chance that one of k draws, out of n of which `right` pass, passes: 1 - C(n - right, k) / C(n, k)."""
+    return 1.0 if n - right < k else 1.0 - math.comb(n - right, k) / math.comb(n, k)

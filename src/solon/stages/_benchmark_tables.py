@@ -1,0 +1,110 @@
+"""What benchmark artifacts say together: two models on the same items, a model by domain, and targets with what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from solon.core.artifacts import Artifact, Record, Store
+from solon.core.errors import DataError
+from solon.evals import statistics
+
+DOMAINS = ("science", "mathematics", "coding", "language")
+TARGETS = (
+    ("HumanEval", "humaneval", "pass@1", 0.99), ("MBPP", "mbpp", "pass@1", 0.98), ("SWE-bench Verified", "", "", 0.92),
+    ("LiveCodeBench", "", "", 0.88), ("GPQA Diamond", "", "", 0.86), ("Consistency over wordings", "consistency", "paraphrase", 0.9),
+    ("Consistency over seeds", "consistency", "seed", 0.9),
+    ("Consistency over option order", "consistency", "option_order", 0.9),
+)  # fmt: skip
+"""Goals with the suite and figure that measure them; a goal without a suite has no measurement here."""
+
+
+def units(artifact: Artifact) -> dict[str, Record]:
+    """The rows that an artifact's figures are of, by id: groups where the suite makes them, else items."""
+    name = "groups" if (artifact.path / "groups.jsonl").exists() else "rows"
+    return {row["id"]: row for row in artifact.rows(name) if not row.get("dropped")}
+
+
+def compared(a: Artifact, b: Artifact) -> list[Record]:
+    """Each figure of one suite on two models, paired by item: the change from a to b, its test, Holm's correction over
+    the suite's figures, and what could have been seen. Items that one of the two lacks are left out and counted."""
+    if a.read("card.json")["suite"] != b.read("card.json")["suite"]:
+        raise DataError("two different suites cannot be compared", got=f"{a.id} and {b.id}")
+    first, second = units(a), units(b)
+    found: list[Record] = []
+    for name, told in a.read("figures.json")["figures"].items():
+        both = [id for id in first if name in first[id]["figures"] and id in second and name in second[id]["figures"]]
+        left_out = sum(name in row["figures"] for row in [*first.values(), *second.values()]) - 2 * len(both)
+        if not both:
+            continue
+        values = [[rows[id]["figures"][name] for id in both] for rows in (first, second)]
+        change = _change(values[0], values[1], f"{a.read('card.json')['suite']} {name}")
+        ends = [sum(flat) / len(flat) for flat in (_flat(values[0])[0], _flat(values[1])[0])]
+        record = {"figure": name, "what": told["what"], "share": told["share"], "a": ends[0], "b": ends[1], **asdict(change)}
+        found.append({**record, "left_out": left_out})
+    for record, p in zip(found, statistics.holm([one["p"] for one in found]), strict=True):
+        record["p_holm"] = p
+    return found
+
+
+def _change(a: Sequence[Any], b: Sequence[Any], name: str) -> statistics.Comparison:
+    """McNemar for yes and no, a sign-flip test for other numbers; lists are clusters and flip as a whole."""
+    (first, clusters), (second, _) = _flat(a), _flat(b)
+    listed = any(isinstance(one, list) for one in a)
+    if set(first) | set(second) <= {0.0, 1.0}:
+        return statistics.paired_proportions(first, second, clusters if listed else None, name)
+    return statistics.paired_means(first, second, clusters if listed else None, name)
+
+
+def _flat(values: Sequence[Any]) -> tuple[list[float], list[int]]:
+    pairs = [(x, place) for place, one in enumerate(values) for x in (one if isinstance(one, list) else [one])]
+    return [x for x, _ in pairs], [place for _, place in pairs]
+
+
+def capability(artifacts: Mapping[str, Artifact]) -> dict[str, list[Record]]:
+    """A checkpoint by domain: the first figure of every suite that has rows in it, with interval and n. Figures of
+    different suites stand beside each other and are not averaged: they do not mean the same."""
+    table: dict[str, list[Record]] = {domain: [] for domain in DOMAINS}
+    for suite, artifact in artifacts.items():
+        card, rows = artifact.read("card.json"), units(artifact).values()
+        main = next(iter(card["figures"]))
+        for domain in DOMAINS:
+            values = [
+                row["figures"][main]
+                for row in rows
+                if row["tags"].get("domain", card["domain"]) == domain and main in row["figures"]
+            ]
+            if values:
+                flat, _ = _flat(values)
+                yes_no = set(flat) <= {0.0, 1.0}
+                one = statistics.proportion(flat) if yes_no else statistics.mean(flat, name=f"{suite} {main} {domain}")
+                cell = {"suite": suite, "figure": main, "value": one.value, "ci": [one.low, one.high], "n": one.n, "how": one.how}
+                table[domain].append({**cell, "share": main not in card["numbers"]})
+    return table
+
+
+def targets(store: Store) -> list[Record]:
+    """Each goal with the best-attested measurement of every model: value, gap and a verdict. Met means that the whole
+    interval lies at or above the target; a goal that no artifact measures is `not measured`."""
+    measured: dict[tuple[str, str], dict[str, Record]] = {}
+    for path in sorted((store.root / "artifacts").glob("benchmark-*/evidence.json")):
+        artifact = Artifact(path.parent.name, path.parent)
+        suite, model = artifact.evidence["facts"]["suite"], artifact.evidence["facts"]["model"]
+        for name, figure in artifact.read("figures.json")["figures"].items():
+            known = measured.setdefault((suite, name), {})
+            if model not in known or known[model]["n"] < figure["n"]:
+                known[model] = {"model": model, **figure, "artifact": artifact.id}
+    rows = []
+    for goal, suite, name, target in TARGETS:
+        found: list[Record] = list(measured.get((suite, name), {}).values()) or [{}]
+        rows += [{"goal": goal, "target": target, **_gap(one, target)} for one in found]
+    return rows
+
+
+def _gap(one: Mapping[str, Any], target: float) -> Record:
+    if not one:
+        return {"model": None, "value": None, "ci": None, "n": 0, "gap": None, "verdict": "not measured"}
+    verdict = "met" if one["ci"][0] >= target else "not shown" if one["value"] >= target else "missed"
+    kept = {key: one[key] for key in ("model", "value", "ci", "n", "artifact")}
+    return {**kept, "gap": one["value"] - target, "verdict": verdict}

@@ -1,0 +1,97 @@
+"""`solon eval` on a tiny model in a folder: tables, JSON, comparison, and one-screen mistakes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def folder(tmp_path, tiny_model):
+    """A function that writes a tiny model to a folder as Hugging Face has it."""
+    from safetensors.numpy import save_file
+
+    from solon.core.weights import init
+    from solon.models.architecture import spec
+    from solon.models.load import family, to_tensors
+
+    def write(name, seed):
+        arch, place = tiny_model.arch, tmp_path / name
+        tiny_model.tokenizer.save(place)
+        params = init(spec(arch), arch.sizes, seed=seed)
+        tensors = to_tensors(arch, family("llama").names(arch), params)
+        save_file({key: np.ascontiguousarray(value) for key, value in tensors.items()}, str(place / "model.safetensors"))
+        config = {
+            "model_type": "llama", "hidden_size": arch.embed, "num_hidden_layers": arch.layers, "intermediate_size": arch.mlp,
+            "num_attention_heads": arch.heads, "num_key_value_heads": arch.kv_heads, "head_dim": arch.head_dim,
+            "vocab_size": arch.vocab, "max_position_embeddings": arch.context, "rms_norm_eps": arch.norm_eps,
+            "tie_word_embeddings": arch.tied, "rope_theta": 10000.0, "architectures": ["LlamaForCausalLM"],
+        }  # fmt: skip
+        (place / "config.json").write_text(json.dumps(config))
+        return str(place)
+
+    return write
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    path = tmp_path / "data" / "nq_open" / "NQ-open.dev_a.jsonl.gz"
+    path.parent.mkdir(parents=True)
+    with gzip.open(path, "wt") as file:
+        file.writelines(json.dumps({"question": f"who is {i}", "answer": ["nobody"]}) + "\n" for i in range(25))
+    monkeypatch.setenv("SOLON_DATA", str(tmp_path / "data"))
+
+
+def test_a_table_and_a_second_call(solon, folder, data):
+    model = folder("one", 0)
+    shown = solon("eval", model, "nq_open", "--limit", 8, "--max-tokens", 3)
+    assert shown.code == 0, shown.err
+    assert "nq_open" in shown.out and "95 % interval" in shown.out and "by chance" in shown.out and " 8 " in shown.out
+    assert "replies ended at the token limit" in shown.out
+    again = solon("eval", model, "nq_open", "--limit", 8, "--max-tokens", 3)
+    assert again.code == 0 and "found benchmark-" in again.err and "nq_open" in again.out
+    told = json.loads(solon("eval", model, "nq_open", "--limit", 8, "--max-tokens", 3, "--json").out)
+    (one,) = told["models"]
+    assert one["suites"]["nq_open"]["reused"] and one["suites"]["nq_open"]["figures"]["exact"]["n"] == 8
+
+
+def test_two_models(solon, folder, data):
+    a, b = folder("a", 0), folder("b", 1)
+    shown = solon("eval", a, b, "--suite", "nq_open", "--limit", 8, "--max-tokens", 3)
+    assert shown.code == 0, shown.err
+    assert "no detectable change" in shown.out and "could have seen" in shown.out and "McNemar exact" in shown.out
+
+
+def test_listing_and_targets(solon):
+    shown = solon("eval", "--list")
+    assert shown.code == 0 and "truthfulqa" in shown.out and "Apache-2.0" in shown.out and "capability" in shown.out
+    cards = json.loads(solon("eval", "--list", "--json").out)
+    assert cards["mmlu"]["licence"] == "MIT" and cards["mmlu"]["figures"]
+    rows = json.loads(solon("eval", "targets", "--json").out)
+    assert {row["verdict"] for row in rows} == {"not measured"}
+    assert "not measured" in solon("eval", "targets").out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "name a model and a suite"), (("m",), "name a model and a suite"), (("a", "b", "c"), "name a model and a suite"),
+        (("m", "truthfulqe"), "did you mean 'truthfulqa'"), (("a", "a", "--suite", "mmlu"), "two different ones"),
+        (("nowhere", "nq_open"), "to do:"),
+    ],
+)  # fmt: skip
+def test_mistakes(solon, data, words, said):
+    shown = solon("eval", *words)
+    assert shown.code == 2 and said in shown.err and "Traceback" not in shown.err and len(shown.err.splitlines()) < 20
+
+
+def test_missing_data_and_too_large_a_limit(solon, folder, data, tmp_path, monkeypatch):
+    model = folder("one", 0)
+    shown = solon("eval", model, "nq_open", "--limit", 21)
+    assert shown.code == 2 and "at most 20" in shown.err
+    shown = solon("eval", model, "mmlu")
+    assert shown.code == 2 and "SOLON_DATA" in shown.err and "mmlu/" in shown.err
+    assert not list((tmp_path / "runs" / "artifacts").glob("*"))
