@@ -5,9 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from solon.core import intervals
 from solon.core.errors import DataError
-from solon.evals import agreement
 from solon.evals import statistics as st
 
 
@@ -169,7 +167,7 @@ def test_same_model_twice_is_rarely_called_different():
     draw = generator(8)
     rejected = [st.paired_proportions(*draw.binomial(1, 0.4, (2, 150))).p < 0.05 for _ in range(400)]
     assert 0.01 <= np.mean(rejected) <= 0.08
-    flips = [st._sign_flip(draw.normal(size=12), "aa")[0] < 0.05 for _ in range(400)]
+    flips = [st.sign_flip(draw.normal(size=12), "aa")[0] < 0.05 for _ in range(400)]
     assert 0.025 <= np.mean(flips) <= 0.08
 
 
@@ -209,30 +207,147 @@ def test_missing_values_are_refused(values):
         st.proportion([0.5])
 
 
-def test_kappa_and_auc_are_sklearns():
-    from sklearn.metrics import cohen_kappa_score, roc_auc_score
+def test_proportion_forms():
+    from statsmodels.stats.proportion import proportion_confint
 
-    draw = generator(10)
-    a = draw.integers(0, 3, 200)
-    b = np.where(draw.random(200) < 0.7, a, draw.integers(0, 3, 200))
-    kappa = agreement.cohen_kappa(a.tolist(), b.tolist())
-    assert kappa.value == pytest.approx(cohen_kappa_score(a, b)) and kappa.low < kappa.value < kappa.high
-    y = draw.integers(0, 2, 150)
-    scores = np.round(y + draw.normal(size=150), 1)  # rounded, so that there are ties
-    area = agreement.auc(scores, y)
-    assert area.value == pytest.approx(roc_auc_score(y, scores)) and area.low < area.value < area.high
-    perfect = agreement.auc([0, 0, 1, 1], [0, 0, 1, 1])
-    assert perfect.value == 1.0 and perfect.low < 0.5
+    exact = st.exact_proportion([1] * 3 + [0] * 37)
+    assert (exact.low, exact.high) == pytest.approx(proportion_confint(3, 40, method="beta"))
+    none = st.ceiling([0] * 300)
+    assert none.value == none.low == 0 and none.high == pytest.approx(1 - 0.05 ** (1 / 300)), "the rule of three, exactly"
+    assert 2.9 < 300 * none.high < 3.0
+    assert st.ceiling([1]).high == 1.0
 
 
-def test_calibration():
-    from sklearn.metrics import brier_score_loss
+@pytest.mark.parametrize("method", ["BCa", "percentile"])
+@pytest.mark.parametrize("seed", range(4))
+def test_bootstrap_ends_are_scipys_on_the_same_draws(seed, method):
+    """SciPy is given our resampled means, so its interval must be ours to the last digits."""
+    from types import SimpleNamespace
 
-    draw = generator(11)
-    p = draw.random(3000)
-    y = draw.random(3000) < p
-    honest = intervals.calibration(p, y)
-    assert honest.ece < 0.04 and honest.brier == pytest.approx(brier_score_loss(y, p)) and len(honest.bins) == 10
-    assert all(point.n == 300 for point in honest.bins)
-    sure = intervals.calibration([0.9] * 100, [1] * 60 + [0] * 40)
-    assert sure.ece == pytest.approx(0.3) and len(sure.bins) == 1
+    from scipy.stats import bootstrap
+
+    from solon.evals.statistics.means import resampled_means
+
+    values = generator(seed).lognormal(size=25 + seed)
+    draws = resampled_means(values, np.ones_like(values), "same")
+    mine = st.mean(values.tolist(), name="same", method=method)
+    theirs = bootstrap(
+        (values,), np.mean, n_resamples=0, method=method, bootstrap_result=SimpleNamespace(bootstrap_distribution=draws)
+    ).confidence_interval
+    assert (mine.low, mine.high) == pytest.approx((theirs.low, theirs.high), rel=1e-9) and method in mine.how
+
+
+def test_bootstrap_of_a_ratio_keeps_columns_together():
+    from scipy.stats import bootstrap
+
+    x = generator(1).gamma(4, size=50)
+    y = 2 * x + generator(2).normal(0, 0.1, size=50)
+    ratio = lambda a, b, axis=-1: b.mean(axis=axis) / a.mean(axis=axis)  # noqa: E731
+    mine = st.bootstrap(ratio, x, y, name="ratio", what="ratio")
+    theirs = bootstrap((x, y), ratio, paired=True, n_resamples=9999, method="BCa", rng=generator(3)).confidence_interval
+    assert (mine.low, mine.high) == pytest.approx((theirs.low, theirs.high), abs=0.003) and mine.n == 50
+    assert st.bootstrap(ratio, [1.0], [2.0], name="one").value == 2.0
+    with pytest.raises(DataError, match="not paired"):
+        st.bootstrap(ratio, [1.0, 2.0], [2.0], name="odd")
+
+
+def test_clustered_error_is_statsmodels():
+    import statsmodels.api as sm
+
+    clusters = np.repeat(np.arange(12), generator(1).integers(1, 9, 12))
+    values = generator(2).normal(size=len(clusters)) + generator(3).normal(size=12)[clusters]
+    fitted = sm.OLS(values, np.ones_like(values)).fit(cov_type="cluster", cov_kwds={"groups": clusters}, use_t=True)
+    found = st.clustered_mean(values, clusters.tolist())
+    assert st.standard_error(values, clusters.tolist()) == pytest.approx(fitted.bse[0], rel=1e-9)
+    assert (found.low, found.high) == pytest.approx(fitted.conf_int()[0], rel=1e-6)
+    plain = st.standard_error(values)
+    assert plain == pytest.approx(values.std(ddof=1) / math.sqrt(len(values))) and plain < fitted.bse[0]
+    assert st.standard_error([1.0, 2.0], ["one", "one"]) == math.inf
+    assert "no interval" in st.clustered_mean([1.0, 2.0], ["one", "one"]).how
+
+
+def test_shares_within_families():
+    """Ten wordings of one prompt that change together are one change."""
+    a, b, families = [0] * 100, [1] * 30 + [0] * 70, np.repeat(np.arange(10), 10).tolist()
+    alone, grouped = st.paired_proportions(a, b), st.paired_proportions(a, b, families)
+    assert alone.difference == grouped.difference == pytest.approx(0.3) and alone.effect == grouped.effect
+    assert alone.p < 1e-6 and grouped.p == pytest.approx(0.25) and "10 clusters" in grouped.test
+    assert grouped.high - grouped.low > 2 * (alone.high - alone.low)
+    singles = st.paired_proportions(a, b, list(range(100)))
+    assert singles.p < 1e-3 and singles.low == pytest.approx(alone.low, abs=0.03)
+    still = st.paired_proportions(a, a, families)
+    assert still.low < 0 < still.high and still.p == 1 and "could have seen" in still.plain
+
+
+def test_effects():
+    from scipy.stats import binomtest, nct
+    from statsmodels.stats.proportion import proportion_effectsize
+
+    assert st.cohens_h(0.2, 0.55) == pytest.approx(proportion_effectsize(0.55, 0.2))
+    odds = st.discordant_odds(9, 3)
+    share = binomtest(9, 12).proportion_ci(method="exact")
+    assert (odds.value, odds.low, odds.high) == pytest.approx((3, share.low / (1 - share.low), share.high / (1 - share.high)))
+    assert st.discordant_odds(4, 0).high == math.inf and st.discordant_odds(0, 4).value == 0
+    changes = generator(4).normal(0.3, 1, 30)
+    size = st.d_z(changes)
+    assert size.value == pytest.approx(changes.mean() / changes.std(ddof=1))
+    t = size.value * math.sqrt(30)
+    assert [nct.cdf(t, 29, end * math.sqrt(30)) for end in (size.low, size.high)] == pytest.approx([0.975, 0.025], abs=1e-6)
+    assert st.d_z([1.0, 1.0]).value == math.inf and st.d_z([0.0]).value == 0
+    with pytest.raises(DataError, match="no item changed"):
+        st.discordant_odds(0, 0)
+    with pytest.raises(DataError, match="two shares"):
+        st.cohens_h(0.2, math.nan)
+
+
+@pytest.mark.parametrize(("n", "up", "down"), [(12, 0.3, 0.1), (60, 0.2, 0.05), (200, 0.1, 0.1)])
+def test_power_of_shares_is_the_sum_over_all_outcomes(n, up, down):
+    """Every pair of counts, its probability, and whether the test as it is used rejects there."""
+    from scipy.stats import multinomial
+
+    slow = sum(
+        multinomial.pmf([i, j, n - i - j], n, [up, down, 1 - up - down])
+        for i in range(n + 1) for j in range(n + 1 - i) if st.discordant_test(i, j)[0] < 0.05
+    ) if n < 100 else None  # fmt: skip
+    found = st.power_of_shares(n, up, down)
+    if slow is not None:
+        assert found == pytest.approx(slow, abs=1e-9)
+    else:
+        assert 0.03 < found < 0.06, "the size of the test: near its level and not far above"
+
+
+def test_power_of_means_is_statsmodels():
+    from statsmodels.stats.power import TTestPower
+
+    for n, size in [(2, 0.5), (8, 0.4), (40, 0.3), (2000, 0.05), (500, 3.0)]:
+        assert st.power_of_mean(n, 2 * size, 2.0) == pytest.approx(TTestPower().power(size, n, 0.05), abs=1e-6)
+        assert st.detectable(n, sd=1.0) == pytest.approx(TTestPower().solve_power(nobs=n, alpha=0.05, power=0.8), rel=1e-4)
+
+
+def test_items_needed_is_the_other_side_of_detectable():
+    from statsmodels.stats.power import TTestPower
+
+    exact = TTestPower().solve_power(effect_size=0.3, alpha=0.05, power=0.8)
+    assert st.items_needed(0.6, sd=2.0) == math.ceil(exact)
+    n = st.items_needed(0.08, discordant=0.2)
+    assert st.power_of_shares(n, 0.14, 0.06) >= 0.8 > st.power_of_shares(n - 8, 0.14, 0.06)
+    assert st.detectable(n, discordant=0.2) == pytest.approx(0.08, abs=0.002)
+    for bad in ({"sd": 1.0, "discordant": 0.1}, {}):
+        with pytest.raises(DataError, match="exactly one"):
+            st.items_needed(0.1, **bad)
+    with pytest.raises(DataError, match="cannot be shown"):
+        st.items_needed(1e-6, sd=1.0)
+
+
+@pytest.mark.parametrize("values", [[0.2, math.nan], [1.2], [-0.1]])
+def test_odd_p_values_are_refused(values):
+    for adjust in (st.holm, st.benjamini_hochberg):
+        with pytest.raises(DataError, match="p-value"):
+            adjust(values)
+
+
+def test_one_item_is_no_evidence():
+    found = st.paired_proportions([0], [1])
+    assert found.p == 1.0 and found.low < 0 and found.detectable == 1.0
+    means = st.paired_means([0.0], [1.0])
+    assert means.p == 1.0 and math.isinf(means.detectable) and "too few items" in means.plain

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import NDArray
 
 from solon.core.errors import DataError
 
@@ -34,13 +35,45 @@ class Calibration:
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
     """Wilson's 95 % interval of the share hits / n (JASA 22, 1927). Raises `DataError` where there is no share."""
-    if not 0 <= hits <= n or n == 0:
-        raise DataError("a share needs at least one item, and no more hits than items", got=f"{hits} of {n}")
+    _counts(hits, n)
     share, z2 = hits / n, Z * Z
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = Z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
     # Exact at the ends, where rounding would leave a trace.
     return (0.0 if hits == 0 else middle - half), (1.0 if hits == n else middle + half)
+
+
+def clopper_pearson(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """The exact interval of the share hits / n (Biometrika 26, 1934): it covers at least as often as it says, never less.
+
+    At no hits the upper end is 1 - (alpha / 2) ** (1 / n). Raises `DataError` where there is no share."""
+    _counts(hits, n)
+    tail = (1 - _level(level)) / 2
+    from scipy.special import betaincinv
+
+    low = 0.0 if hits == 0 else float(betaincinv(hits, n - hits + 1, tail))
+    high = 1.0 if hits == n else float(betaincinv(hits + 1, n - hits, 1 - tail))
+    return low, high
+
+
+def at_most(hits: int, n: int, level: float = 0.95) -> float:
+    """The one-sided exact upper bound of a share: after 0 hits in n it is 1 - 0.05 ** (1 / n), some 3 / n (the rule of
+    three). For "we saw none: how many could there be?"."""
+    _counts(hits, n)
+    from scipy.special import betaincinv
+
+    return 1.0 if hits == n else float(betaincinv(hits + 1, n - hits, _level(level)))
+
+
+def _counts(hits: int, n: int) -> None:
+    if not 0 <= hits <= n or n == 0:
+        raise DataError("a share needs at least one item, and no more hits than items", got=f"{hits} of {n}")
+
+
+def _level(level: float) -> float:
+    if not 0 < level < 1:
+        raise DataError("a confidence level lies between 0 and 1", got=level, expected="0.95, for instance")
+    return level
 
 
 def calibration(p: Sequence[float], y: Sequence[float], bins: int = 10) -> Calibration:
@@ -57,12 +90,18 @@ def calibration(p: Sequence[float], y: Sequence[float], bins: int = 10) -> Calib
         raise DataError(
             "a prediction is not a probability", got=predicted.min() if predicted.min() < 0 else predicted.max()
         )
-    ordered = np.sort(predicted)
-    rank = (np.searchsorted(ordered, predicted, "left") + np.searchsorted(ordered, predicted, "right")) / 2
-    place = np.minimum((rank * bins / len(predicted)).astype(int), bins - 1)
+    place = equal_mass(predicted, bins)
     kept = []
-    for number in np.unique(place):
+    for number in range(int(place.max()) + 1):
         inside = place == number
         kept.append(Bin(float(predicted[inside].mean()), float(outcome[inside].mean()), int(inside.sum())))
     ece = sum(one.n * abs(one.p - one.y) for one in kept) / len(predicted)
     return Calibration(ece, float(((predicted - outcome) ** 2).mean()), tuple(kept))
+
+
+def equal_mass(p: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
+    """The bin of each prediction, counted from 0 without gaps: as many predictions in each as ties allow."""
+    ordered = np.sort(p)
+    rank = (np.searchsorted(ordered, p, "left") + np.searchsorted(ordered, p, "right")) / 2
+    place = np.minimum((rank * bins / len(p)).astype(int), bins - 1)
+    return np.unique(place, return_inverse=True)[1]

@@ -13,6 +13,7 @@ from typing import Any
 
 from solon.core.errors import DataError
 from solon.evals.answers import answer_type
+from solon.evals.consistency import same
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ def overlap(reply: str, reference: str) -> dict[str, float]:
 
 
 def corpus_overlap(replies: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-    """`bleu` and `chrf` over all replies together, as papers report them, and the mean `rouge_l`; each in [0, 1]."""
+    """`bleu` and `chrf` over all replies together, as papers report them, and the mean `rouge_1`, `rouge_2`, `rouge_l`;
+    each in [0, 1]."""
     if len(replies) != len(references) or not replies:
         raise DataError(
             "corpus overlap needs one reference per reply",
@@ -49,20 +51,28 @@ def corpus_overlap(replies: Sequence[str], references: Sequence[str]) -> dict[st
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
 
+    rouges = [rouge(*both) for both in zip(replies, references, strict=True)]
     return {
         "bleu": BLEU().corpus_score(list(replies), [list(references)]).score / 100,
         "chrf": CHRF().corpus_score(list(replies), [list(references)]).score / 100,
-        "rouge_l": sum(map(rouge_l, replies, references)) / len(replies),
+        **{name: sum(one[name] for one in rouges) / len(rouges) for name in rouges[0]},
     }
 
 
 def rouge_l(reply: str, reference: str) -> float:
     """F1 of the longest common subsequence of words, in [0, 1] (Lin 2004); symmetric in its arguments."""
-    return float(_rouge().score(reference, reply)["rougeL"].fmeasure)
+    return float(_rouge("rougeL").score(reference, reply)["rougeL"].fmeasure)
+
+
+def rouge(reply: str, reference: str) -> dict[str, float]:
+    """F1 of common words, common pairs of words and the longest common subsequence (Lin 2004), each in [0, 1]."""
+    found = _rouge("rouge1", "rouge2", "rougeL").score(reference, reply)
+    return {f"rouge_{kind}": float(found[f"rouge{kind.upper()}"].fmeasure) for kind in ("1", "2", "l")}
 
 
 def agreement(replies: Sequence[str], prompts: Sequence[str] | None = None) -> Consistency:
-    """Consistency over the replies to paraphrases of one request; `prompts` are the paraphrases, in the same order.
+    """Consistency over the replies to paraphrases of one request (`prompts`, in the same order), or to one prompt with
+    several seeds (no prompts).
 
     Two refusals of different kinds are both refusals: the kind compared is help, partial help, refusal or empty.
     """
@@ -72,11 +82,10 @@ def agreement(replies: Sequence[str], prompts: Sequence[str] | None = None) -> C
             "agreement needs at least two replies, and as many prompts where prompts are given",
             got=f"{len(replies)} replies, {len(asked)} prompts",
         )
+    pairs = list(combinations(replies, 2))
+    words = sum(rouge_l(one, other) for one, other in pairs) / len(pairs)
     kinds = [_kind(prompt, reply) for prompt, reply in zip(asked, replies, strict=True)]
-    pairs = list(combinations(range(len(replies)), 2))
-    same = sum(kinds[i] == kinds[j] for i, j in pairs) / len(pairs)
-    words = sum(rouge_l(replies[i], replies[j]) for i, j in pairs) / len(pairs)
-    return Consistency(same, words, len(replies))
+    return Consistency(same(kinds), words, len(replies))
 
 
 def _kind(prompt: str, reply: str) -> str:
@@ -93,7 +102,7 @@ def _sacrebleu() -> tuple[Any, Any]:
 
 
 @cache
-def _rouge() -> Any:
+def _rouge(*kinds: str) -> Any:
     from rouge_score.rouge_scorer import RougeScorer
 
-    return RougeScorer(["rougeL"])
+    return RougeScorer(kinds)
