@@ -22,6 +22,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     "bleu": ("BLEU", "word overlap with reference answers"),
     "rouge_l": ("ROUGE-L", "longest common word sequence with reference answers"),
     "chrf": ("chrF", "character overlap with reference answers"),
+    "helpfulness": ("Helpfulness", "how helpful replies look, by fitted features"),
     "win_rate": ("Win rate", "comparisons won, ties as half"),
     "multiple_choice": ("Multiple choice", "questions answered correctly"),
     "perplexity": ("Perplexity", "on held-out text"),

@@ -12,10 +12,11 @@ from solon.constitution.judging import Judge, Question
 from solon.constitution.store import Book
 from solon.core.artifacts import Artifact, Draft, Record, Store
 from solon.core.records import as_messages
+from solon.evals import helpfulness
 from solon.evals import statistics as stats
 from solon.evals.answers import REFUSALS
 
-VERSION = 1
+VERSION = 2
 AGAINST = (("base", "helpful"), ("base", "sl"), ("base", "aligned"), ("sl", "aligned"))
 
 
@@ -54,6 +55,10 @@ MEASURES = (
             "sentence BLEU of the reply against the held-out demonstration (sacrebleu)"),
     Measure("rouge_l", "replies", "helpful", lambda row: row["overlap"]["rouge_l"], False, "score", "higher",
             "ROUGE-L of the reply against the held-out demonstration (rouge-score)"),
+    Measure("chrf", "replies", "helpful", lambda row: row["overlap"]["chrf"], False, "score", "higher",
+            "chrF of the reply against the held-out demonstration (sacrebleu)"),
+    Measure("helpfulness", "replies", "helpful", lambda row: helpfulness.score(row["prompt"][-1]["content"], row["reply"]),
+            False, "score", "higher", "how helpful the reply looks, by features fitted on labelled pairs"),
     Measure("multiple_choice", "likelihoods", "multiple_choice", lambda row: row["right"], True, "share", "higher",
             "held-out four-choice questions answered right, by log-probability per character"),
     Measure("passage_loss", "likelihoods", "passage", lambda row: row["nats"] / row["tokens"], False, "nats", "lower",

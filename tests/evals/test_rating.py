@@ -1,0 +1,183 @@
+"""Blind rating: what a rater sees, what is hidden, and which batches are refused."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from solon.core.errors import DataError
+from solon.core.keys import rng
+from solon.core.records import user
+from solon.evals import rating as r
+
+WORDS = "the kettle boils slowly while a patient cook grates yellow cheese over warm bread and hums".split()
+
+
+def pairs(n=60):
+    draw = rng("pairs")
+    text = lambda: " ".join(draw.permutation(WORDS)[:10])  # noqa: E731
+    return [r.Pair(f"p{i}", user(f"Request {i}?"), f"{text()} one", f"{text()} two", ("base", "aligned")) for i in range(n)]
+
+
+def rated(batch, raters, better=0.9, careful=1.0, flip=0.05, salt=""):
+    """Raters who read: `better` is the chance that an item's second reply is the better one."""
+    truth = {item: rng(salt, "truth", item).random() < better for item in batch.pairs}
+    found = []
+    for name, kind in raters.items():
+        for key in batch.keys:
+            draw = rng(salt, name, key.item, key.repeats)
+            if key.check:
+                right = draw.random() < careful
+                choice = key.check if right else "ab"[key.check == "a"]
+            else:
+                second = truth[key.item] != (draw.random() < flip)
+                choice = "a" if second == key.swapped else "b"
+            found.append(r.Rating(key.task, name, kind, choice))
+    return found
+
+
+HUMANS = {"anna": "human", "ben": "human"}
+
+
+def test_a_rater_sees_nothing_that_tells():
+    batch = r.draw(pairs(), seed=3, count=50, repeats=0.2, checks=0.2)
+    assert len(batch.tasks) == 70 and len({one.task for one in batch.tasks}) == 70
+    assert Counter((bool(k.repeats), bool(k.check)) for k in batch.keys) == {(False, False): 50, (True, False): 10, (False, True): 10}
+    shown = json.dumps([vars(one) for one in batch.tasks], default=str)
+    assert "base" not in shown and "aligned" not in shown and "swapped" not in shown
+    assert all(one.task.startswith("t-") and len(one.task) == 12 for one in batch.tasks), "repeats and checks look alike"
+    swapped = sum(key.swapped for key in batch.keys if not key.check and not key.repeats)
+    assert 12 <= swapped <= 38, "about half"
+
+
+def test_sides_and_repeats_are_what_the_key_says():
+    batch = r.draw(pairs(), seed=3, repeats=0.2)
+    place, known = {one.task: i for i, one in enumerate(batch.tasks)}, {key.task: key for key in batch.keys}
+    for task, key in zip(batch.tasks, batch.keys, strict=True):
+        pair = batch.pairs[key.item]
+        assert task.task == key.task and task.prompt == pair.prompt
+        if key.check:
+            whole = getattr(task, key.check)
+            other = task.b if key.check == "a" else task.a
+            assert whole in (pair.first, pair.second) and sorted(whole.split()) == sorted(other.split()) and whole != other
+        else:
+            assert (task.a, task.b) == ((pair.second, pair.first) if key.swapped else (pair.first, pair.second))
+        if key.repeats:
+            once = known[key.repeats]
+            assert once.item == key.item and once.swapped != key.swapped and place[key.task] > place[key.repeats] + 5
+
+
+def test_the_same_seed_draws_the_same_batch():
+    assert r.draw(pairs(), 5, 30) == r.draw(pairs()[::-1], 5, 30)
+    assert r.draw(pairs(), 5, 30).tasks != r.draw(pairs(), 6, 30).tasks
+    sides = lambda batch: {k.item: k.swapped for k in batch.keys if not k.check and not k.repeats}  # noqa: E731
+    few, many = sides(r.draw(pairs(40), 5)), sides(r.draw(pairs(60), 5))
+    assert all(many[item] == side for item, side in few.items()), "more pairs do not turn the sides of the others"
+
+
+def test_careful_raters_are_believed():
+    batch = r.draw(pairs(), seed=1, repeats=0.2, checks=0.2)
+    found = r.judge(batch, rated(batch, HUMANS, better=0.6, flip=0.03))
+    assert found.accepted and found.reasons == () and found.agreement.value > 0.7 and "Cohen" in found.agreement.how
+    assert found.rater_kind == "human" and set(found.by_kind) == {"human"} and found.items == 60
+    anna = found.raters[0]
+    assert (anna.name, anna.rated) == ("anna", 84) and anna.attention.value == 1 and anna.consistency.value > 0.8
+    assert found.preference.n == 60 and abs(found.preference.difference - 0.1) < 0.2
+
+
+def test_the_second_writer_wins_whatever_the_sides():
+    batch = r.draw(pairs(), seed=1)
+    found = r.judge(batch, rated(batch, HUMANS, better=0.75, flip=0.0))
+    assert found.agreement.value == 1.0 and found.preference.difference > 0.1 and found.preference.plain.startswith("wins")
+
+
+def test_agreement_at_or_below_the_bar_is_rejected_with_the_reason():
+    batch = r.draw(pairs(), seed=1)
+    found = r.judge(batch, rated(batch, HUMANS, better=0.5, flip=0.25))
+    assert not found.accepted and found.preference is None and found.scales == {}
+    assert "Cohen's kappa is" in found.reasons[0] and "above 0.7 is needed" in found.reasons[0]
+    exactly = r.AGREEMENT
+    assert found.agreement.value <= exactly
+
+
+def test_all_the_same_choice_is_no_agreement():
+    """Everybody prefers the second reply: nothing shows that anybody read."""
+    batch = r.draw(pairs(), seed=1)
+    found = r.judge(batch, rated(batch, HUMANS, better=1.0, flip=0.0))
+    assert not found.accepted and "cannot be measured" in found.reasons[0]
+
+
+def test_a_careless_rater_is_not_counted():
+    batch = r.draw(pairs(), seed=1, checks=0.3)
+    given = rated(batch, HUMANS, better=0.5, flip=0.02) + rated(batch, {"cat": "human"}, careful=0.4, flip=0.5)
+    found = r.judge(batch, given)
+    assert found.accepted and [one.name for one in found.raters if one.excluded] == ["cat"]
+    assert "cat is not counted" in found.reasons[0] and "attention checks" in found.reasons[0] and "Cohen" in found.agreement.how
+    alone = r.judge(batch, [one for one in given if one.rater != "ben"])
+    assert not alone.accepted and "needs two raters" in alone.reasons[-1]
+
+
+def test_three_raters_of_two_kinds_and_gaps():
+    batch = r.draw(pairs(), seed=1)
+    given = rated(batch, {**HUMANS, "bot": "model:probe"}, better=0.5, flip=0.03)
+    found = r.judge(batch, given)
+    assert "Fleiss" in found.agreement.how and found.rater_kind == "human and model:probe" and set(found.by_kind) == {"human"}
+    gaps = [one for place, one in enumerate(given) if place % 7]
+    with pytest.raises(DataError, match="left tasks out"):
+        r.judge(batch, gaps)
+    assert "Krippendorff" in r.judge(batch, gaps, partial=True).agreement.how
+
+
+def test_outcomes_and_scales():
+    batch = r.draw(pairs(8), seed=1, repeats=0, checks=0)
+    marks = {"a_helpfulness": 5, "b_helpfulness": 2}
+    given = [
+        r.Rating(key.task, name, "human", ("b" if key.swapped else "a") if key.item < "p4" else ("a" if key.swapped else "b"),
+                 marks if not key.swapped else {"a_helpfulness": 2, "b_helpfulness": 5})
+        for key in batch.keys for name in HUMANS
+    ]  # fmt: skip
+    votes = {one.item: one for one in r.outcomes(batch, given, HUMANS)}
+    assert votes["p0"].p_first == 1 and votes["p7"].p_first == 0 and votes["p0"].first == 2
+    scales = r.judge(batch, given).scales
+    assert scales["helpfulness, base"].value == 5 and scales["helpfulness, aligned"].value == 2
+    tied = [replace(one, choice="tie") for one in given]
+    assert all(one.p_first == 0.5 for one in r.outcomes(batch, tied, HUMANS))
+
+
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (lambda one: replace(one, task="t-0000000000"), "not in the batch"),
+        (lambda one: replace(one, kind="robot"), "what kind of rater"),
+        (lambda one: replace(one, kind="model:"), "what kind of rater"),
+        (lambda one: replace(one, kind="model:probe"), "two kinds"),
+        (lambda one: replace(one, choice="c"), "no choice"),
+        (lambda one: replace(one, scales={"a_helpfulness": 6}), "out of range"),
+        (lambda one: replace(one, scales={"a_charm": 3}), "unknown scale"),
+    ],
+)
+def test_ratings_that_cannot_be_right_are_refused(spoil, words):
+    batch = r.draw(pairs(20), seed=1)
+    given = rated(batch, HUMANS)
+    with pytest.raises(DataError, match=words):
+        r.judge(batch, [spoil(given[0]), *given[1:]])
+
+
+def test_other_bad_input():
+    batch = r.draw(pairs(20), seed=1, raters="human")
+    given = rated(batch, HUMANS)
+    with pytest.raises(DataError, match="twice"):
+        r.judge(batch, [*given, given[0]])
+    with pytest.raises(DataError, match="wrong kind for this batch"):
+        r.judge(batch, rated(batch, {"bot": "model:probe"}))
+    with pytest.raises(DataError, match="no ratings"):
+        r.judge(batch, [])
+    with pytest.raises(DataError, match="cannot be drawn"):
+        r.draw(pairs(5), 1, 6)
+    with pytest.raises(DataError, match="have the id"):
+        r.draw([*pairs(3), pairs(1)[0]], 1)
+    with pytest.raises(DataError, match="nothing to choose"):
+        r.draw([replace(pairs(1)[0], second=" ")], 1)
+    with pytest.raises(DataError, match="long enough"):
+        r.draw([r.Pair(str(i), user("?"), "yes", "no") for i in range(10)], 1, checks=0.5)
