@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from solon.core.errors import DataError
-from solon.core.records import Conversation, Message
+from solon.core.records import Conversation, Message, Reply
 from solon.generate.engine import Engine, Request
 from solon.safety.redteam.attacker import CANDIDATES, Shot, Writer
 from solon.safety.redteam.attacks import Goal, Script
 from solon.stages.sampling import Draw
 from solon.text.template import encode_chat
 
-LENGTHS = (160, 384, 1024, 2048)
+LENGTHS = (128, 256, 512, 1024, 2048)
 """Prompts of about one length are drawn together: the longest of a batch decides how many fit into memory at once."""
 WRITTEN = 80  # tokens of a text that an attacker writes
 
@@ -43,7 +43,7 @@ def play(
         for i in due:
             done[i] = (*done[i], Message("user", scripts[i].asks[depth]))  # type: ignore[union-attr]
         wanted = {i: one for i in due if (one := _request(engine, done[i], (*keys[i], depth), draw, talks[i]))}
-        for i, reply in _drawn(engine, wanted).items():
+        for i, reply in drawn(engine, wanted).items():
             talks[i].replies.append(reply.text.strip())
             talks[i].tokens += len(reply.tokens)
             done[i] = (*done[i], Message("assistant", reply.text.strip() or "..."))
@@ -80,16 +80,30 @@ def folded(turns: Conversation) -> Conversation:
     return (Message(turns[1].role, f"{turns[0].content}\n\n{turns[1].content}"), *turns[2:])
 
 
-def _drawn(engine: Engine, wanted: dict[int, Request]) -> dict[int, Any]:
-    """All replies; prompts of about one length together."""
-    out: dict[int, Any] = {}
+def drawn(engine: Engine, wanted: Mapping[int, Request]) -> dict[int, Reply]:
+    """All replies; prompts of about one length together.
+
+    Every batch gets one request more, of the full length and with a beginning that no other has. The engine takes the shapes
+    of its programs from the longest request and from what all begin with; by this ballast the same few programs, whose
+    making takes longer than a batch, serve all rounds."""
+    out: dict[int, Reply] = {}
     left = dict(wanted)
     for limit in (*LENGTHS, engine.arch.context):
         group = {i: one for i, one in left.items() if len(one.prompt) <= limit}
-        if group:
-            out |= dict(zip(group, engine.sample(list(group.values())), strict=True))
         left = {i: one for i, one in left.items() if i not in group}
+        if group:
+            requests = list(group.values())
+            out |= dict(zip(group, engine.sample([*requests, *_ballast(engine, requests, limit)]), strict=False))
     return out
+
+
+def _ballast(engine: Engine, requests: Sequence[Request], limit: int) -> list[Request]:
+    longest = max(one.max_tokens for one in requests)
+    if limit not in LENGTHS or limit + longest > engine.arch.context:
+        return []
+    taken = {one.prompt[0] for one in requests}
+    other = next(id for id in range(engine.arch.vocab) if id not in taken)
+    return [replace(requests[0], prompt=[other] * limit, key=("ballast",), max_tokens=longest)]
 
 
 def write(
@@ -99,20 +113,19 @@ def write(
     usable one is taken."""
     tokenizer = engine.tokenizer
     start = [tokenizer.bos] if tokenizer.add_bos and tokenizer.bos is not None else []
-    requests, faults = [], [""] * len(wanted)
+    requests: dict[int, Request] = {}
+    faults = [""] * len(wanted)
     for place, (goal, k) in enumerate(wanted):
         prompt = [*start, *tokenizer.encode(writer.prompt(goal.request, shots, k), special=False)]
         if len(prompt) + WRITTEN > engine.arch.context:
             faults[place] = "the attacker's examples do not fit its context"
             continue
-        requests += [
-            (place, Request(prompt, ("attacker", writer.name, seed, goal.id, k, n), WRITTEN, 0.9, top_p=0.95, stop=("\n",)))
-            for n in range(CANDIDATES)
-        ]
-    drawn = engine.sample([one for _, one in requests])
+        for n in range(CANDIDATES):
+            key = ("attacker", writer.name, seed, goal.id, k, n)
+            requests[place * CANDIDATES + n] = Request(prompt, key, WRITTEN, 0.9, top_p=0.95, stop=("\n",))
     texts: list[list[str]] = [[] for _ in wanted]
-    for (place, _), reply in zip(requests, drawn, strict=True):
-        texts[place].append(reply.text.strip().strip('"').strip())
+    for number, reply in sorted(drawn(engine, requests).items()):
+        texts[number // CANDIDATES].append(reply.text.strip().strip('"').strip())
     out = []
     for (goal, _), found, fault in zip(wanted, texts, faults, strict=True):
         usable = next((text for text in found if not writer.fault(goal.request, text)), None)

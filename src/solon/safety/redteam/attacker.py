@@ -15,7 +15,7 @@ from solon.safety.redteam.topical import STOP, WORD, stems
 
 SHOTS = 4
 POOL = 16  # successes that the shots are chosen from
-CANDIDATES = 3  # texts drawn for one attempt; the first usable one is taken
+CANDIDATES = 2  # texts drawn for one attempt; the first usable one is taken
 LONGEST = 90  # words
 TOO_ALIKE = 0.8
 LANGUAGES = ("Spanish", "French", "German")
