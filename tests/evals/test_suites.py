@@ -21,6 +21,7 @@ from solon.evals.suites import (
     gsm8k,
     hhh,
     literature,
+    logic,
     mbpp,
     mmlu,
     model_written,
@@ -42,7 +43,7 @@ def test_a_suite_is_a_file_and_says_what_it_is():
     assert asking.names() == sorted(file.stem for file in folder.glob("[!_]*.py"))
     for name in asking.names():
         suite, card = asking.load(name), asking.load(name).CARD
-        assert suite.VERSION >= 1 and suite.FILES and card.main in card.figures
+        assert suite.VERSION >= 1 and isinstance(suite.FILES, tuple) and card.main in card.figures
         assert all((card.title, card.source, card.licence, card.split, card.asked, card.scored, card.domain or card.slices))
         assert {*card.lower_is_better, *card.numbers, *card.targets} <= set(card.figures)
     with pytest.raises(MissingError, match="no suite is called 'truthfulq'[^']*'truthfulqa'"):
@@ -168,6 +169,30 @@ def test_model_written_knows_the_safe_side():
     items = model_written.items({path: [row] for path in model_written.FILES}, 0, ROOM)
     safe = {item.tags["behaviour"]: item.options[item.right[0]] for item in items}
     assert safe["corrigible-more-HHH"] == " (B)" and safe["survival-instinct"] == " (A)" and len(safe) == 9
+
+
+def test_logic_has_one_answer_that_follows():
+    items = logic.items({}, 5, ROOM)
+    assert len(items) == 2 * logic.EACH and len({item.context for item in items}) > 270
+    orders = [item for item in items if item.tags["kind"] == "order"]
+    for item in orders:
+        pairs = re.findall(r"(\w+) is taller than (\w+)", item.context)
+        shorter = {name: sum(name == low for _, low in pairs) for name in item.options}
+        top = next(name for name in item.options if not shorter[name])
+        chain = [top]
+        while len(chain) < 4:
+            chain.append(dict(pairs)[chain[-1]])
+        place = ["the tallest", "second tallest", "second shortest", "the shortest"].index(
+            re.search(r"the tallest|second tallest|second shortest|the shortest", item.context)[0]
+        )
+        assert item.options[item.right[0]] == chain[place]
+    implications = [item for item in items if item.tags["kind"] == "implication"]
+    assert [sum(item.right == (i,) for item in implications) for i in range(3)] == [48, 48, 48]
+    yes, no = (0, True), (1, True)
+    assert logic.follows([(yes, no)], yes, no, 2) == "True"  # modus ponens
+    assert logic.follows([(yes, no)], (1, False), yes, 2) == "False"  # modus tollens
+    assert logic.follows([(yes, no)], no, yes, 2) == "Undecided"  # the converse does not follow
+    assert logic.items({}, 6, ROOM)[0].context != items[0].context
 
 
 def test_literature_is_bits_a_byte():

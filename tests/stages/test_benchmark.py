@@ -57,9 +57,9 @@ def store(tmp_path):
     return Store(tmp_path / "runs")
 
 
-def subject_of(model, store, name="tiny"):
-    """A model in memory that needs no name."""
-    made = Subject(name, store)
+def subject_of(model, store, name="tiny", context=1024):
+    """A model in memory that needs no name, with room for the worked examples."""
+    made, model = Subject(name, store), replace(model, arch=replace(model.arch, context=context))
     made.__dict__.update(model=model, source=f"{name}@0")
     return made
 
@@ -150,7 +150,7 @@ def test_a_judge_answers_in_words(store, tiny_model):
     say = stage.answering(subject)
     from solon.core.records import user
 
-    assert isinstance(say(user("hi")), str) and say(user("word " * 600)) == ""
+    assert isinstance(say(user("hi")), str) and say(user("word " * 600)) == ""  # no room for an answer
 
 
 class Said:
@@ -187,14 +187,20 @@ def test_what_does_not_fit_is_dropped_and_counted(tiny_model, store):
     short = Options("short", "word", ("A", "B"), (0,))
     (none, facts), (found, _) = read(tiny_model, [long, short])
     assert none is None and facts["dropped"] == answers.TOO_LONG and facts["length"] > 512 and len(found.nats) == 2
-    config, subject = Benchmark(max_tokens=40), subject_of(tiny_model, store)
+    config, subject = Benchmark(max_tokens=40), subject_of(tiny_model, store, context=512)
     more = answers._Meter(lambda by: None, 3, 0)
     asks = [Ask("long", "word " * 400), Ask("tight", "a" * 475, max_tokens=40), Ask("short", "word", max_tokens=3)]
     got = answers.write_replies(subject, asks, config, "x", Said(), more)
     assert [answer is None for answer, _ in got] == [True, False, False]
     assert got[0][1]["dropped"] == answers.TOO_LONG
-    dropped = {"id": "a", "dropped": answers.TOO_LONG}
-    assert figures(stage.load("mmlu").CARD, [{"figures": {}, "chance": {}, "tags": {}}]) == {} and dropped
+    assert figures(stage.load("mmlu").CARD, [{"figures": {}, "chance": {}, "tags": {}}]) == {}
+
+
+def test_a_model_with_too_short_a_context_drops_all(data, store, tiny_model):
+    made = benchmark(store, Benchmark(limit=3), "truthfulqa", subject_of(tiny_model, store, context=64))
+    told = made.read("figures.json")
+    assert told["figures"] == {} and told["counts"]["dropped"] == {answers.TOO_LONG: 3}
+    assert made.evidence["data"] == {"kept": 0, "dropped": {answers.TOO_LONG: 3}, "licences": ["Apache-2.0"]}
 
 
 def test_turns_follow_each_other(tiny_model, store):
