@@ -70,6 +70,8 @@ def resampled(statistic: Callable[[Any], Floats], n: int, name: str) -> Floats:
 
 def resampled_means(sums: Floats, counts: Floats, name: str) -> Floats:
     """Means over all items of resampled clusters."""
+    if not np.ptp(counts):  # clusters of one size, single items among them
+        return resampled(lambda pick: sums[pick].mean(axis=1), len(sums), name) / counts[0]
     return resampled(lambda pick: sums[pick].sum(axis=1) / counts[pick].sum(axis=1), len(sums), name)
 
 
