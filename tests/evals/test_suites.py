@@ -15,6 +15,7 @@ from solon.core.errors import MissingError
 from solon.core.records import Message, MultipleChoice, Paraphrase
 from solon.evals import asking, programs
 from solon.evals.asking import Ask, Means, Options, Read, Room, Said, multiple_choice, normalised_answer
+from solon.evals.code import checked
 from solon.evals.suites import (
     bbh,
     consistency,
@@ -315,6 +316,6 @@ def test_programs_are_run_only_where_there_is_a_sandbox():
     graded = mbpp.grade(item, answer, Means(run=run))
     assert graded.figures == {"parses": pytest.approx(2 / 3), "pass@1": pytest.approx(1 / 3)}
     assert graded.facts["statuses"] == ["passed", "failed", "not Python"] and len(ran) == 2
-    assert ran[0].endswith("assert f(1) == 2\n")
+    assert ran[0] == checked("def f(x):\n    return x + 1", "assert f(1) == 2")
     without = mbpp.grade(item, answer, Means())
     assert set(without.figures) == {"parses"} and "not run" in without.missing

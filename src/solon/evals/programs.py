@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-import math
 import warnings
 from collections.abc import Sequence
 
 from solon.evals.asking import Graded, Means
+from solon.evals.code import checked, pass_at
 
 
 def graded_programs(programs: Sequence[str], test: str, means: Means) -> Graded:
@@ -19,7 +19,7 @@ def graded_programs(programs: Sequence[str], test: str, means: Means) -> Graded:
     if means.run is None:
         return Graded(figures, missing="not run: there is no sandbox here")
     statuses = [
-        means.run(f"{program}\n{test}\n") if ok else "not Python"
+        means.run(checked(program, test)) if ok else "not Python"
         for program, ok in zip(programs, parses, strict=True)
     ]
     if "sandbox_error" in statuses:  # the machine's fault, not the program's
@@ -40,8 +40,3 @@ def is_python(program: str) -> bool:
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return False
     return True
-
-
-def pass_at(k: int, n: int, right: int) -> float:
-    """Chance that one of k draws, out of n of which `right` pass, passes: 1 - C(n - right, k) / C(n, k)."""
-    return 1.0 if n - right < k else 1.0 - math.comb(n - right, k) / math.comb(n, k)

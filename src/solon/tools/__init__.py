@@ -1,0 +1,1 @@
+"""Tools that a model's words can set in motion; what a model wrote runs only inside the sandbox."""
