@@ -5,7 +5,7 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 
 from solon.core.errors import DataError
-from solon.core.intervals import Bin, calibration, wilson
+from solon.core.intervals import Bin, at_most, calibration, clopper_pearson, wilson
 
 
 @pytest.mark.parametrize("hits, n", [(0, 10), (1, 10), (8, 10), (10, 10), (1, 1), (431, 500)])
@@ -39,5 +39,36 @@ def test_bins_have_equal_mass():
     "bad", [lambda: wilson(1, 0), lambda: wilson(3, 2), lambda: calibration([], []), lambda: calibration([1.2], [1])]
 )
 def test_refused(bad):
+    with pytest.raises(DataError):
+        bad()
+
+
+@pytest.mark.parametrize("hits, n", [(0, 10), (1, 10), (8, 10), (10, 10), (0, 1), (431, 500)])
+def test_clopper_pearson_equals_statsmodels(hits, n):
+    assert clopper_pearson(hits, n) == pytest.approx(proportion_confint(hits, n, method="beta"), abs=1e-12)
+    assert clopper_pearson(hits, n, 0.9) == pytest.approx(proportion_confint(hits, n, alpha=0.1, method="beta"), abs=1e-12)
+
+
+def test_the_rule_of_three_is_exact():
+    from scipy.stats import binomtest
+
+    assert at_most(0, 300) == pytest.approx(1 - 0.05 ** (1 / 300)) and at_most(3, 3) == 1.0
+    assert at_most(4, 50) == pytest.approx(binomtest(4, 50, alternative="less").proportion_ci(0.95, "exact").high)
+
+
+def test_the_exact_interval_never_covers_less_than_it_says():
+    """Summed over all outcomes, for many true shares; Wilson's dips below, which is why both are there."""
+    from scipy.stats import binom
+
+    n, shares = 25, np.linspace(0.005, 0.995, 199)
+    for interval, always in ((clopper_pearson, True), (wilson, False)):
+        ends = np.array([interval(k, n) for k in range(n + 1)])
+        inside = (ends[:, :1] <= shares) & (shares <= ends[:, 1:])
+        covered = (binom.pmf(np.arange(n + 1)[:, None], n, shares) * inside).sum(axis=0)
+        assert (covered.min() >= 0.95) == always
+
+
+@pytest.mark.parametrize("bad", [lambda: clopper_pearson(1, 0), lambda: at_most(3, 2), lambda: at_most(0, 9, 1.0)])
+def test_exact_bounds_refuse(bad):
     with pytest.raises(DataError):
         bad()
