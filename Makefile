@@ -44,7 +44,7 @@ lint: $(VENV)/ready-test
 types: $(VENV)/ready-test
 	@$(BIN)/mypy
 
-bench: $(VENV)/ready-test
+bench: $(VENV)/ready-bench
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS) || exit 1; done
 
 clean:
@@ -75,6 +75,11 @@ $(VENV)/ready: pyproject.toml | $(VENV)/made
 $(VENV)/ready-test: $(VENV)/ready
 	@echo "installing what the tests need (once)"
 	@$(BIN)/python $(INSTALL) -e '.[test]'
+	@touch $@
+
+$(VENV)/ready-bench: $(VENV)/ready-test
+	@echo "installing what the benchmarks compare with (once)"
+	@$(BIN)/python $(INSTALL) -e '.[test,bench]'
 	@touch $@
 
 # torch first and alone, so that nothing else chooses which build of it comes.

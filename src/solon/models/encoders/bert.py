@@ -5,7 +5,7 @@ Shapes: b batch, t place in the text, d width, n heads, h head size, l layers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -155,7 +155,9 @@ def _attend(arch: Bert, p: Tree, x: jax.Array, allowed_bt: jax.Array) -> jax.Arr
 
 def states(arch: Bert, params: Tree, tokens_bt: jax.Array, allowed_bt: jax.Array) -> jax.Array:
     """Hidden states `[l+1, b, t, d]` float32: after the embeddings, then after each layer. Places that are not allowed
-    (padding) are seen by no other place; their own states mean nothing."""
+    (padding) are seen by no other place; their own states mean nothing.
+
+    Blocks stacked in one tree are scanned; a list of blocks is unrolled, which saves copying each layer's weights."""
     x = params["embed"][tokens_bt] + params["place"][: tokens_bt.shape[1]] + params["kind"][0]
     x = _norm(arch, x, params["norm"], params["norm_bias"])
 
@@ -165,6 +167,11 @@ def states(arch: Bert, params: Tree, tokens_bt: jax.Array, allowed_bt: jax.Array
         x = _norm(arch, x + dense(inner, p["down"]) + p["down_bias"], p["mlp_norm"], p["mlp_norm_bias"])
         return x, x
 
+    if isinstance(params["blocks"], Sequence):
+        seen = [x]
+        for p in params["blocks"]:
+            seen.append(one(seen[-1], p)[0])
+        return jnp.stack(seen)
     _, after = jax.lax.scan(one, x, params["blocks"])
     return jnp.concatenate([x[None], after])
 

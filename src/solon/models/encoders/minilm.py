@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from solon.core.errors import ModelError
-from solon.core.weights import Tree
+from solon.core.weights import Tree, unstack
 from solon.models.encoders import bert
 from solon.models.encoders.bert import Bert
 from solon.models.formats.safetensors import tensor, tensor_shapes
@@ -59,6 +59,7 @@ class Encoder:
     def __init__(self, arch: Bert, params: Tree, tokenizer: Backend, digest: str, name: str = NAME):
         self.arch, self.params, self.tokenizer, self.digest, self.name = arch, params, tokenizer, digest, name
         self.window = min(WINDOW, arch.context)
+        self._unrolled = {**params, "blocks": unstack(params["blocks"], arch.layers)}
         self.marks = tuple(tokenizer.encode("").ids)
         if len(self.marks) != 2:
             raise ModelError("the tokenizer does not put one mark before and one behind a text", got=self.marks)
@@ -77,7 +78,7 @@ class Encoder:
         length = next((n for n in LENGTHS if len(ids) <= n <= self.window), self.window)
         tokens = np.zeros((1, length), np.int32)
         tokens[0, : len(ids)] = ids
-        return np.asarray(_layers(self.arch, self.params, tokens, np.int32(len(ids))))
+        return np.asarray(_layers(self.arch, self._unrolled, tokens, np.int32(len(ids))))
 
     def embed(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> np.ndarray:
         """Sentence embeddings as their authors define them, `[n, d]` float32 of length 1: the mean of the last layer."""
