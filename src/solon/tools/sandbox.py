@@ -228,7 +228,9 @@ def _verdict(ended: watch.Ended, limits: Limits) -> tuple[Status, str]:
         return "forbidden", "made a forbidden system call and was killed for it"
     if re.match(r"PermissionError: \[Errno 1\]", last):
         return "forbidden", last
-    if killed == signal.SIGXCPU or (killed == signal.SIGKILL and ended.cpu_seconds >= limits.cpu_seconds):
+    # The hard limit kills without a word; so may the program itself, but only one that had the time for it ran into it.
+    spent = ended.seconds * (os.cpu_count() or 1) >= limits.cpu_seconds
+    if killed == signal.SIGXCPU or (killed == signal.SIGKILL and spent):
         return "timeout", f"used up {limits.cpu_seconds} s of processor time"
     if re.match(r"(\w+\.)*_?(Array)?MemoryError\b|OSError: \[Errno 12\]", last):
         return "memory", f"asked for more than {limits.memory_bytes:,} bytes"

@@ -39,7 +39,6 @@ class Ended:
     stopped: str = ""
     ready: bool = False
     seconds: float = 0.0
-    cpu_seconds: float = 0.0
     out: bytearray = field(default_factory=bytearray)
     err: bytearray = field(default_factory=bytearray)
 
@@ -110,31 +109,23 @@ def _passed(ended: Ended, bounds: Bounds, late: bool) -> str:
 
 def _end(process: subprocess.Popen[bytes], ended: Ended) -> None:
     """Waits for the command if it ended by itself, else kills it; its process namespace dies with its first process."""
-    if not _reap(process, ended, 0 if ended.stopped else 2.0):
-        family = _family(process.pid)
-        for number in (process.pid, *family):
+    if ended.stopped or not _over(process, 10.0):
+        ended.stopped = ended.stopped or "timeout"
+        for number in (process.pid, *_family(process.pid)):
             try:
                 os.kill(number, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 pass  # it ended in the meantime
-        _reap(process, ended, 60.0)
-        ended.stopped = ended.stopped or "timeout"
-    if ended.stopped:
-        ended.code = None
+        _over(process, 60.0)
+    ended.code = None if ended.stopped else process.returncode
 
 
-def _reap(process: subprocess.Popen[bytes], ended: Ended, patience: float) -> bool:
-    """Collects the exit code and the processor time of the command and all that it waited for."""
-    deadline = time.monotonic() + patience
-    while True:
-        number, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if number:
-            process.returncode = os.waitstatus_to_exitcode(status)
-            ended.code, ended.cpu_seconds = process.returncode, usage.ru_utime + usage.ru_stime
-            return True
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.001)
+def _over(process: subprocess.Popen[bytes], patience: float) -> bool:
+    try:
+        process.wait(patience)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _first_to_go(number: int) -> None:

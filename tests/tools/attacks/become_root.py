@@ -1,0 +1,6 @@
+"""Becomes root. Verdict: forbidden."""
+
+import os
+
+os.setuid(0)
+print("ESCAPED")

@@ -1,0 +1,4 @@
+"""Writes without end. Verdict: output."""
+
+while True:
+    print("flood " * 1000)
