@@ -19,6 +19,7 @@ def align(recipe_path: str, overrides: list[str], store: Store, progress: Any = 
     from solon.stages import feasible, models, recipe, rows, runs, sft
     from solon.stages.answers import answers
     from solon.stages.compare import compare
+    from solon.stages.contrast import contrast
     from solon.stages.dpo import dpo
     from solon.stages.evaluate import evaluate
     from solon.stages.feedback import certify, feedback, judge_of
@@ -41,9 +42,10 @@ def align(recipe_path: str, overrides: list[str], store: Store, progress: Any = 
     helpful = sft.train(store, "helpful", plan.helpful, base, {"model": published}, lessons, plan.seed)
 
     # A judge that has earned its certificate on labelled pairs that it has not seen.
+    own = contrast(store, plan.contrast, helpful, data.labelled, plan.seed)
     reader = models.ready(models.base(plan.model))
     made_from = {"model": published, "labelled": data.digest_of(plan.data.labelled)}
-    certified = certify(store, plan.feedback, book, reader, data.labelled, data.certificate, made_from, plan.seed)
+    certified = certify(store, plan.feedback, book, reader, data.labelled, own, data.certificate, made_from, plan.seed)
     judge = judge_of(plan.feedback, book, reader, certified)
 
     # SL-CAI: its answers to red-team requests, criticised and revised; its helpful answers; and a model trained on both.
@@ -65,10 +67,9 @@ def align(recipe_path: str, overrides: list[str], store: Store, progress: Any = 
     # Evidence: all four models on the same held-out items, and the decision.
     made = {"helpful": helpful, "sl": sl, "aligned": aligned}
     evaluations = {"base": evaluate(store, plan.evaluate, reader, published, data.held, data.digests, plan.seed)}
-    for role, artifact in made.items():
-        model = models.adapted(artifact)
-        evaluations[role] = evaluate(store, plan.evaluate, model, artifact.id, data.held, data.digests, plan.seed)
+    for role, one in made.items():
+        evaluations[role] = evaluate(store, plan.evaluate, models.adapted(one), one.id, data.held, data.digests, plan.seed)
     figures = compare(store, evaluations, judge, certified, book)
-    stages = {"certify": certified, "revise": revised, "screen": screened, "answers": kept, "pairs": drawn}
+    stages = {"contrast": own, "certify": certified, "revise": revised, "screen": screened, "answers": kept, "pairs": drawn}
     run = run.ended(made, evaluations, **stages, feedback=labels, compare=figures)
     return report(store, run, plan, book, data)

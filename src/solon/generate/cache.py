@@ -6,15 +6,19 @@ holds position `P + j`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from solon.core.dense import bmm
 from solon.core.taps import Taps
+from solon.core.weights import Tree
 from solon.models.architecture import Architecture
-from solon.models.block import Attend, query_scale, scores_to_weights
+from solon.models.block import Attend, compute_dtype, query_scale, run, scores_to_weights
 
 
 class Pages(NamedTuple):
@@ -22,6 +26,17 @@ class Pages(NamedTuple):
 
     k: jax.Array
     v: jax.Array
+
+
+class Prefix(NamedTuple):
+    """What all prompts begin with: its pages `[layers k P h]`, of which the first `length` places count. `P` is rounded up
+    and the length is no part of a program's shape, so that one compiled program serves prefixes of many lengths."""
+
+    pages: Pages | None
+    length: jax.Array
+
+    def layer(self, place: int) -> Pages | None:
+        return None if self.pages is None else Pages(self.pages.k[place], self.pages.v[place])
 
 
 def cache_dtype(low: Any) -> Any:
@@ -35,7 +50,27 @@ def empty(arch: Architecture, slots: int, length: int, dtype: Any) -> list[Pages
     return [Pages(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in range(arch.layers)]
 
 
-def attend_cached(arch: Architecture, low: Any, positions_bt: jax.Array, prefix_length: int, decoding: bool) -> Attend:
+def prefix_of(arch: Architecture, params: Tree, tokens: Sequence[int]) -> Prefix:
+    """Keys and values of the shared beginning."""
+    count = len(tokens)
+    if not count:
+        return Prefix(None, jnp.zeros((), jnp.int32))
+    row = np.zeros((1, -(-count // 64) * 64), np.int32)
+    row[0, :count] = tokens
+    pages = _read(arch, params, jnp.asarray(row))
+    return Prefix(Pages(pages.k[:, 0], pages.v[:, 0]), jnp.asarray(count, jnp.int32))
+
+
+@partial(jax.jit, static_argnums=0)
+def _read(arch: Architecture, params: Tree, tokens: jax.Array) -> Pages:
+    positions = jnp.arange(tokens.shape[1])[None]
+    attend = attend_cached(arch, compute_dtype(params), positions, jnp.zeros((), jnp.int32), decoding=False)
+    return run(arch, params, tokens, positions, attend, states=(None, None))[1]
+
+
+def attend_cached(
+    arch: Architecture, low: Any, positions_bt: jax.Array, prefix_length: jax.Array, decoding: bool
+) -> Attend:
     """Attention over the shared prefix and the row's own tokens.
 
     The layer's state is `(prefix, own)`. When decoding, `own` is the slot cache and the one new key is written into it
@@ -60,17 +95,19 @@ def attend_cached(arch: Architecture, low: Any, positions_bt: jax.Array, prefix_
             key_positions = positions_bt[:, None]
         allowed = _visible(arch, local, positions_bt[..., None], key_positions)
         scores = bmm(q.reshape(b * kv, -1, h), own.k.reshape(b * kv, -1, h), 2).reshape(b, kv, n // kv, t, -1)
-        if prefix_length:
+        if prefix is not None:
             rows = q.transpose(1, 0, 2, 3, 4).reshape(kv, -1, h)
             shared = bmm(rows, prefix.k, 2).reshape(kv, b, n // kv, t, -1).transpose(1, 0, 2, 3, 4)
             scores = jnp.concatenate([shared, scores], -1)
-            seen = _visible(arch, local, positions_bt[..., None], jnp.arange(prefix_length)[None, None])
-            allowed = jnp.concatenate([jnp.broadcast_to(seen, (b, t, prefix_length)), jnp.broadcast_to(allowed, (b, t, own.k.shape[2]))], -1)
+            places = jnp.arange(prefix.k.shape[1])[None, None]
+            seen = _visible(arch, local, positions_bt[..., None], places) & (places < prefix_length)
+            allowed = jnp.concatenate([jnp.broadcast_to(x, (b, t, x.shape[2])) for x in (seen, allowed)], -1)
         weights = scores_to_weights(arch, scores, allowed[:, None, None]).astype(low).astype(kept)
-        ours = weights[..., prefix_length:].reshape(b * kv, -1, own.k.shape[2])
+        before = 0 if prefix is None else prefix.k.shape[1]
+        ours = weights[..., before:].reshape(b * kv, -1, own.k.shape[2])
         mixed = bmm(ours, own.v.reshape(b * kv, -1, h), 1).reshape(b, kv, n // kv, t, h)
-        if prefix_length:
-            theirs = weights[..., :prefix_length].transpose(1, 0, 2, 3, 4).reshape(kv, -1, prefix_length)
+        if prefix is not None:
+            theirs = weights[..., :before].transpose(1, 0, 2, 3, 4).reshape(kv, -1, before)
             mixed += bmm(theirs, prefix.v, 1).reshape(kv, b, n // kv, t, h).transpose(1, 0, 2, 3, 4)
         return mixed.transpose(0, 3, 1, 2, 4).reshape(b, t, n, h), own
 

@@ -22,7 +22,7 @@ from solon.core.errors import DataError
 from solon.core.keys import seed_of
 from solon.core.records import Reply
 from solon.core.weights import Tree, unstack
-from solon.generate.cache import Pages, attend_cached, cache_dtype, empty
+from solon.generate.cache import Pages, Prefix, attend_cached, cache_dtype, empty, prefix_of
 from solon.generate.sample import Enabled, Settings, choose
 from solon.models.architecture import Architecture
 from solon.models.block import compute_dtype, logits, run
@@ -31,7 +31,8 @@ from solon.models.load import Model
 CACHE_BYTES = 512 << 20  # of all slots together: long prompts get fewer slots, so that memory stays bounded
 PAUSE = 8  # tokens between two looks at which rows have finished
 SHORTEST_PREFIX = 16
-PREFILL_ROWS = (16, 4, 1)
+PREFILL_ROWS = (16, 4)  # prompts read at once; fewer are filled up, so that few programs are compiled
+ENOUGH = 4  # free slots that are worth an interruption
 
 
 @dataclass(frozen=True)
@@ -101,14 +102,14 @@ class Engine:
         if not requests:
             return
         plan = _Plan.of(self.arch, requests, self.slots, pause)
-        prefix = self._prefix(requests[0].prompt[: plan.prefix])
+        prefix = prefix_of(self.arch, self.stacked, requests[0].prompt[: plan.prefix])
         slots = _vacant(self.arch, plan, compute_dtype(self.stacked))
         waiting = deque(sorted(range(len(requests)), key=lambda i: (plan.bucket(requests[i]), i)))
         rows: list[_Row | None] = [None] * plan.slots
         while waiting or any(rows):
             slots = self._fill(plan, prefix, slots, requests, waiting, rows, seed)
             slots, tokens, logprobs, counts = _decode(
-                self.arch, plan.prefix, plan.pause, plan.enabled, self.unrolled, prefix, self.stop_ids, slots
+                self.arch, plan.pause, plan.enabled, self.unrolled, prefix, self.stop_ids, slots
             )
             alive = np.asarray(slots.alive)
             tokens, logprobs, counts = (np.asarray(x) for x in (tokens, logprobs, counts))
@@ -129,37 +130,38 @@ class Engine:
                 progress(fresh)
 
     def _fill(
-        self, plan: _Plan, prefix: list[Pages] | None, slots: Slots, requests: Sequence[Request], waiting: deque[int],
+        self, plan: _Plan, prefix: Prefix, slots: Slots, requests: Sequence[Request], waiting: deque[int],
         rows: list[_Row | None], seed: int,
     ) -> Slots:  # fmt: skip
         """Give every free slot the next request, prompts of one length bucket together."""
         free = [place for place, row in enumerate(rows) if row is None]
+        if len(free) < min(ENOUGH, len(waiting), len(rows)):
+            return slots
         while free and waiting:
-            size = next(n for n in PREFILL_ROWS if n <= max(min(len(free), len(waiting)), 1))
-            taken = [waiting.popleft() for _ in range(size)]
-            places, free = free[:size], free[size:]
+            wanted = min(len(free), len(waiting))
+            size = next((n for n in PREFILL_ROWS if n <= wanted), PREFILL_ROWS[-1])
+            taken = [waiting.popleft() for _ in range(min(size, wanted))]
+            places, free = free[: len(taken)], free[len(taken) :]
             width = max(plan.bucket(requests[i]) for i in taken)
             tokens = np.zeros((size, width), np.int32)
-            lengths = np.zeros(size, np.int32)
+            lengths = np.ones(size, np.int32)
             for line, i in enumerate(taken):
                 own = requests[i].prompt[plan.prefix :]
                 tokens[line, : len(own)], lengths[line] = own, len(own)
                 rows[places[line]] = _Row(requests[i], i)
-            given = [requests[i] for i in taken]
+            spare = size - len(taken)
+            given = [requests[i] for i in taken] + [requests[taken[0]]] * spare
+            places += [len(rows)] * spare  # no such slot, so what is written there is dropped
             keys = jax.random.key_data(jax.vmap(jax.random.key)(jnp.array([seed_of(seed, *r.key) for r in given], jnp.uint32)))
             settings = Settings(*(jnp.array([getattr(r, name) for r in given]) for name in Settings._fields))
             left = jnp.array([r.max_tokens for r in given], jnp.int32)
-            slots = _prefill(
-                self.arch, plan.prefix, self.stacked, prefix, slots, tokens, lengths, jnp.array(places), keys, settings, left
-            )
+            pages = _read(self.arch, self.stacked, prefix, tokens)
+            last = tokens[np.arange(size), lengths - 1]
+            at = jnp.array(places)
+            caches = [_write(cache, pages, layer, at) for layer, cache in enumerate(slots.caches)]
+            slots = _seat(prefix, slots._replace(caches=[]), last, lengths, at, keys, settings, left)
+            slots = slots._replace(caches=caches)
         return slots
-
-    def _prefix(self, tokens: Sequence[int]) -> list[Pages] | None:
-        """Keys and values of the shared beginning, `[k P h]` a layer."""
-        if not len(tokens):
-            return None
-        kept = prefix_pages(self.arch, self.stacked, jnp.array([list(tokens)], jnp.int32))
-        return [Pages(kept.k[i, 0], kept.v[i, 0]) for i in range(self.arch.layers)]
 
     def _finished(self, row: _Row, alive: bool) -> Reply | None:
         """The reply if the row is over: a stop token, a stop string, or no tokens left."""
@@ -208,7 +210,7 @@ class _Plan:
         enabled = Enabled(
             max(r.top_k for r in requests), any(r.top_p < 1 for r in requests), any(r.min_p > 0 for r in requests)
         )
-        length = _rounded(longest, 64)
+        length = _rounded(longest, 128)
         a_slot = 8 * arch.layers * arch.kv_heads * arch.head_dim * length  # keys and values, float32
         room = max(CACHE_BYTES // a_slot, 1)
         return cls(shared, length, min(slots, _power(len(requests)), room), pause, enabled)
@@ -219,7 +221,7 @@ class _Plan:
 
 def _bucket(n: int) -> int:
     """Lengths are rounded up to few different ones, so that few programs are compiled."""
-    return max(32, _power(n)) if n <= 128 else _rounded(n, 128)
+    return max(32, _power(n)) if n <= 64 else _rounded(n, 64)
 
 
 def _rounded(n: int, to: int) -> int:
@@ -250,50 +252,47 @@ def _vacant(arch: Architecture, plan: _Plan, low: Any) -> Slots:
 
 
 @partial(jax.jit, static_argnums=0)
-def prefix_pages(arch: Architecture, params: Tree, tokens: jax.Array) -> Pages:
-    positions = jnp.arange(tokens.shape[1])[None]
-    attend = attend_cached(arch, compute_dtype(params), positions, 0, decoding=False)
-    return run(arch, params, tokens, positions, attend, states=(None, None))[1]
+def _read(arch: Architecture, params: Tree, prefix: Prefix, tokens: jax.Array) -> Pages:
+    """Keys and values of new prompts behind the prefix, `[layers rows k width h]`."""
+    positions = jnp.broadcast_to(prefix.length + jnp.arange(tokens.shape[1]), tokens.shape)
+    attend = attend_cached(arch, compute_dtype(params), positions, prefix.length, decoding=False)
+    return run(arch, params, tokens, positions, attend, states=(prefix.pages, None))[1]
 
 
-@partial(jax.jit, static_argnums=(0, 1), donate_argnums=4)
-def _prefill(
-    arch: Architecture, prefix_length: int, params: Tree, prefix: list[Pages] | None, slots: Slots, tokens: jax.Array,
-    lengths: jax.Array, places: jax.Array, keys: jax.Array, settings: Settings, left: jax.Array,
+@partial(jax.jit, donate_argnums=0)
+def _write(cache: Pages, pages: Pages, layer: int, places: jax.Array) -> Pages:
+    """Put one layer's part of prompts that were read into their slots. A program for one layer compiles in no time."""
+    width = pages.k.shape[3]
+    put = lambda old, new: old.at[places, :, :width].set(new[layer].astype(old.dtype), mode="drop")  # noqa: E731
+    return Pages(put(cache.k, pages.k), put(cache.v, pages.v))
+
+
+@partial(jax.jit, donate_argnums=1)
+def _seat(
+    prefix: Prefix, slots: Slots, last: jax.Array, lengths: jax.Array, places: jax.Array, keys: jax.Array,
+    settings: Settings, left: jax.Array,
 ) -> Slots:  # fmt: skip
-    """Read new prompts and put their keys and values into their slots; the last prompt token is left for decoding."""
-    rows, width = tokens.shape
-    positions = jnp.broadcast_to(prefix_length + jnp.arange(width), (rows, width))
-    attend = attend_cached(arch, compute_dtype(params), positions, prefix_length, decoding=False)
-    shared = jax.tree.map(lambda *xs: jnp.stack(xs), *prefix) if prefix else None
-    pages = run(arch, params, tokens, positions, attend, states=(shared, None))[1]
-    caches = []
-    for layer, cache in enumerate(slots.caches):
-        k = cache.k.at[places, :, :width].set(pages.k[layer].astype(cache.k.dtype))
-        v = cache.v.at[places, :, :width].set(pages.v[layer].astype(cache.v.dtype))
-        caches.append(Pages(k, v))
-    put = lambda old, new: old.at[places].set(new.astype(old.dtype))  # noqa: E731
-    last = jnp.take_along_axis(tokens, lengths[:, None] - 1, -1)[:, 0]
+    """What else is known of the new rows; their last prompt token is left for decoding."""
+    put = lambda old, new: old.at[places].set(new.astype(old.dtype), mode="drop")  # noqa: E731
     return Slots(
-        caches, put(slots.token, last), put(slots.position, prefix_length + lengths - 1),
+        slots.caches, put(slots.token, last), put(slots.position, prefix.length + lengths - 1),
         put(slots.alive, left > 0), put(slots.left, left), put(slots.keys, keys),
         jax.tree.map(put, slots.settings, settings),
     )  # fmt: skip
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=7)
+@partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=6)
 def _decode(
-    arch: Architecture, prefix_length: int, pause: int, enabled: Enabled, params: Tree, prefix: list[Pages] | None,
-    stop_ids: jax.Array, slots: Slots,
-) -> tuple[Slots, jax.Array, jax.Array, jax.Array]:  # fmt: skip
+    arch: Architecture, pause: int, enabled: Enabled, params: Tree, prefix: Prefix, stop_ids: jax.Array, slots: Slots
+) -> tuple[Slots, jax.Array, jax.Array, jax.Array]:
     """Up to `pause` more tokens for every living slot: tokens and log-probabilities `[S pause]`, and how many `[S]`."""
     count = slots.token.shape[0]
-    shared: Sequence[Pages | None] = prefix or [None] * arch.layers
+    shared = [prefix.layer(i) for i in range(arch.layers)]
 
     def step(state: Any) -> Any:
         i, s, out, logprobs = state
         positions = s.position[:, None]
-        attend = attend_cached(arch, compute_dtype(params), positions, prefix_length, decoding=True)
+        attend = attend_cached(arch, compute_dtype(params), positions, prefix.length, decoding=True)
         h, caches, _ = run(arch, params, s.token[:, None], positions, attend, states=list(zip(shared, s.caches, strict=True)))
         scores = logits(arch, params, h[:, 0])
         keys = jax.random.wrap_key_data(s.keys)

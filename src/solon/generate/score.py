@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +13,8 @@ from solon.core.dense import merge
 from solon.core.errors import DataError
 from solon.core.taps import Taps
 from solon.core.weights import Tree
-from solon.generate.cache import Pages, attend_cached
-from solon.generate.engine import prefix_pages, shared_prefix
+from solon.generate.cache import Prefix, attend_cached, prefix_of
+from solon.generate.engine import shared_prefix
 from solon.models.architecture import Architecture
 from solon.models.block import causal_attend, compute_dtype, run
 from solon.models.load import Model
@@ -34,7 +33,7 @@ def _batches(rows: Sequence[Tokens], context: int) -> list[tuple[list[int], Batc
         raise DataError("a text is longer than the model's context", got=longest, expected=f"at most {context} tokens")
     length = max(LENGTH, -(-longest // 128) * 128)
     lines = max(TOKENS // length, 1)
-    groups = in_groups(rows, length, lines)
+    groups = in_groups([[row] for row in rows], length, lines)
     if not groups:
         return []
     shape = Shape(lines, length, lines * length, -(-max(map(len, groups)) // 16) * 16)
@@ -92,13 +91,13 @@ def reply_features(
     return out
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=0)
 def _last_hidden(
-    arch: Architecture, prefix_length: int, params: Tree, prefix: Pages | None, tokens_bt: jax.Array, places_bt: jax.Array
+    arch: Architecture, params: Tree, prefix: Prefix, tokens_bt: jax.Array, places_bt: jax.Array
 ) -> jax.Array:
-    positions = jnp.broadcast_to(prefix_length + jnp.arange(tokens_bt.shape[1]), tokens_bt.shape)
-    attend = attend_cached(arch, compute_dtype(params), positions, prefix_length, decoding=False)
-    h = run(arch, params, tokens_bt, positions, attend, states=(prefix, None))[0]
+    positions = jnp.broadcast_to(prefix.length + jnp.arange(tokens_bt.shape[1]), tokens_bt.shape)
+    attend = attend_cached(arch, compute_dtype(params), positions, prefix.length, decoding=False)
+    h = run(arch, params, tokens_bt, positions, attend, states=(prefix.pages, None))[0]
     return jnp.take_along_axis(h, places_bt[..., None], 1)
 
 
@@ -126,8 +125,7 @@ def option_logprobs(
     if longest > arch.context:
         raise DataError("a prompt and option are longer than the model's context", got=longest, expected=f"{arch.context} tokens")
     shared = shared_prefix([row for _, _, row in rows], spare=1 + max(len(option) for option in options))
-    prefix = prefix_pages(arch, params, jnp.array([rows[0][2][:shared]], jnp.int32)) if shared else None
-    pages: Any = Pages(prefix.k[:, 0], prefix.v[:, 0]) if prefix else None
+    prefix = prefix_of(arch, params, rows[0][2][:shared])
     same_body = len({(len(option), *option[:-1]) for option in options}) == 1
     todo = [row for row in rows if row[1] == 0] if same_body else rows
     widths = [-(-(len(row) - shared) // 64) * 64 for _, _, row in todo]
@@ -144,7 +142,7 @@ def option_logprobs(
                 tokens[line, : len(own)] = own
                 begin = len(own) - len(options[j]) - 1
                 places[line, : len(options[j])] = np.arange(begin, begin + len(options[j]))
-            h = _last_hidden(arch, shared, params, pages, jnp.asarray(tokens), jnp.asarray(places))
+            h = _last_hidden(arch, params, prefix, jnp.asarray(tokens), jnp.asarray(places))
             _collect(arch, params, h, part, options, same_body, out)
             if progress:
                 progress(sum(len(row) - shared for _, _, row in part))

@@ -16,8 +16,7 @@ from solon.core.dense import bmm, dense, leaf_dtype, matmul
 from solon.core.taps import NO_TAPS, Taps
 from solon.core.weights import Tree
 from solon.models.architecture import Architecture, rope_frequencies
-
-NEVER = -1e30
+from solon.models.attention import NEVER, attend_within, bias
 
 
 class Rope(NamedTuple):
@@ -116,39 +115,38 @@ def causal_attend(arch: Architecture, segments_bt: jax.Array | None, low: Any, p
         b, t, n, h = q.shape
         kv, g = k.shape[2], n // k.shape[2]
         # Plain batched products [b*k, g*t, h] x [b*k, t, h]: several times faster on a CPU than the 5-axis einsum.
-        q = (
-            (q * query_scale(arch))
-            .astype(low)
-            .reshape(b, t, kv, g, h)
-            .transpose(0, 2, 3, 1, 4)
-            .reshape(b * kv, g, t, h)
-        )
+        q = (q * query_scale(arch)).astype(low).reshape(b, t, kv, g, h).transpose(0, 2, 3, 1, 4)
+        q = q.reshape(b * kv, g, t, h)
         k, v = (x.astype(low).transpose(0, 2, 1, 3).reshape(b * kv, t, h) for x in (k, v))
-        count = 1 if tap.pattern_wanted or t % parts else parts
-        width, mixed = t // count, []
-        for start in range(0, t, width):
-            end = start + width
-            allowed = _allowed(arch, segments_bt, local, start, end)
-            scores = bmm(q[:, :, start:end].reshape(b * kv, g * width, h), k[:, :end], 2)
-            weights = scores_to_weights(arch, scores.reshape(b, kv, g, width, end), allowed)
-            if tap.pattern_wanted:
-                weights = tap("pattern", weights.reshape(b, n, width, end)).reshape(weights.shape)
-            weights = weights.astype(low).reshape(b * kv, g * width, end)
-            mixed.append(bmm(weights, v[:, :end], 1).reshape(b, kv, g, width, h))
-        return jnp.concatenate(mixed, 3).transpose(0, 3, 1, 2, 4).reshape(b, t, n, h), state
+        if tap.pattern_wanted or arch.attn_softcap:
+            mixed = _plainly(arch, q, k, v, _allowed(arch, segments_bt, local, t), tap)
+        else:
+            mixed = attend_within(q, k, v, bias(_allowed(arch, segments_bt, local, t)), parts)
+        return mixed.reshape(b, kv, g, t, h).transpose(0, 3, 1, 2, 4).reshape(b, t, n, h), state
 
     return attend
 
 
-def _allowed(arch: Architecture, segments_bt: jax.Array | None, local: Any, start: int, end: int) -> jax.Array:
-    """Which keys `[0, end)` each query `[start, end)` may see, broadcastable to `[b k g t s]`."""
-    distance = jnp.arange(start, end)[:, None] - jnp.arange(end)[None, :]
+def _plainly(
+    arch: Architecture, q: jax.Array, k: jax.Array, v: jax.Array, allowed: jax.Array, tap: Taps
+) -> jax.Array:
+    """The same product step by step, where the pattern is looked at or a soft cap bends the scores."""
+    r, g, t, h = q.shape
+    scores = bmm(q.reshape(r, g * t, h), k, 2)
+    b = r // arch.kv_heads
+    weights = scores_to_weights(arch, scores.reshape(b, arch.kv_heads, g, t, t), allowed.reshape(-1, 1, 1, t, t))
+    if tap.pattern_wanted:
+        weights = tap("pattern", weights.reshape(b, arch.heads, t, t)).reshape(weights.shape)
+    return bmm(weights.astype(q.dtype).reshape(r, g * t, t), v, 1)
+
+
+def _allowed(arch: Architecture, segments_bt: jax.Array | None, local: Any, length: int) -> jax.Array:
+    """Which keys each query may see, `[t s]` or `[b t s]`."""
+    distance = jnp.arange(length)[:, None] - jnp.arange(length)[None, :]
     allowed = distance >= 0
     if arch.window:
         allowed &= jnp.where(local, distance < arch.window, True)
-    if segments_bt is None:
-        return allowed
-    return (allowed & (segments_bt[:, start:end, None] == segments_bt[:, None, :end]))[:, None, None]
+    return allowed if segments_bt is None else allowed & (segments_bt[:, :, None] == segments_bt[:, None, :])
 
 
 def run(

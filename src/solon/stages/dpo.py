@@ -19,10 +19,10 @@ from solon.learn.order import order
 from solon.models.load import Model
 from solon.stages.fit import Course, Fit, fit, usable
 from solon.stages.models import adapted, started_from
-from solon.text.batches import Shape, batch, shape_of
+from solon.text.batches import Shape, batch, filled, shape_of
 from solon.text.template import Tokens, encode_training, last_turns
 
-VERSION = 1
+VERSION = 2
 
 
 class Dpo(Fit):
@@ -62,22 +62,19 @@ def course(config: Dpo, model: Model, rows: Sequence[Record], seed: int, progres
     with progress.task("reference", sum(len(one.ids) for one in replies), "tok") as advance:
         reference = np.array([x.sum() for x in row_logprobs(model, replies, advance)], np.float32)
     p_first = np.array([row["p_first"] for row in kept], np.float32)
-    steps, pairs_of = order(len(kept), config.batch, config.epochs, seed_of("order", seed))
-
-    def groups(step: int) -> list[list[int]]:
-        picked = pairs_of(step)
-        return [picked[i : i + config.micro] for i in range(0, len(picked), config.micro)]
-
     rows_of = lambda group: [replies[2 * pair + side] for pair in group for side in (0, 1)]  # noqa: E731
-    shape = shape_of([rows_of(group) for step in range(steps) for group in groups(step)], config.length)
+    drawn = order(len(kept), config.epochs, seed_of("order", seed))
+    groups = [[drawn[i] for i in group] for group in filled([rows_of([i]) for i in drawn], config.length, config.micro)]
+    steps = config.in_steps(groups)
+    shape = shape_of([rows_of(group) for group in groups], config.length)
 
     def loss(params: Tree, pairs: objective.Pairs) -> object:
         return objective.loss(model.arch, params, pairs, config.beta)
 
     return Course(
-        model, config, seed, steps, loss,
-        lambda step: [_pairs(group, rows_of(group), shape, p_first, reference) for group in groups(step)],
-        [sum(len(one.ids) for group in groups(step) for one in rows_of(group)) for step in range(steps)],
+        model, config, seed, len(steps), loss,
+        lambda step: [_pairs(group, rows_of(group), shape, p_first, reference) for group in steps[step]],
+        [sum(len(one.ids) for group in step for one in rows_of(group)) for step in steps],
     )  # fmt: skip
 
 

@@ -41,6 +41,11 @@ class Fit(Config):
     length: int = Field(512, ge=16)
     decay: float = Field(0.0, ge=0)
 
+    def in_steps(self, groups: Sequence[Any]) -> list[Sequence[Any]]:
+        """Micro-batches by step."""
+        size = max(round(self.batch / self.micro), 1)
+        return [groups[i : i + size] for i in range(0, len(groups), size)]
+
 
 @dataclass(frozen=True)
 class Course:

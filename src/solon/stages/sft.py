@@ -16,10 +16,10 @@ from solon.learn.order import order
 from solon.models.load import Model
 from solon.stages.fit import Course, Fit, fit, usable
 from solon.stages.models import started_from
-from solon.text.batches import batch, shape_of
+from solon.text.batches import batch, filled, shape_of
 from solon.text.template import Tokens, encode_training, last_turns
 
-VERSION = 1
+VERSION = 2
 
 
 def train(
@@ -47,17 +47,14 @@ def _build(config: Fit, model: Model, rows: Sequence[Record], seed: int, draft: 
 def course(config: Fit, model: Model, marked: Sequence[Record], seed: int) -> Course:
     """What is trained on the rows that were not dropped."""
     tokens = [encoded(row, model) for row in marked if not row.get("dropped")]
-    steps, rows_of = order(len(tokens), config.batch, config.epochs, seed_of("order", seed))
-
-    def groups(step: int) -> list[list[Tokens]]:
-        picked = [tokens[i] for i in rows_of(step)]
-        return [picked[i : i + config.micro] for i in range(0, len(picked), config.micro)]
-
-    shape = shape_of([group for step in range(steps) for group in groups(step)], config.length)
+    rows = [tokens[i] for i in order(len(tokens), config.epochs, seed_of("order", seed))]
+    groups = [[rows[i] for i in group] for group in filled([[row] for row in rows], config.length, config.micro)]
+    steps = config.in_steps(groups)
+    shape = shape_of(groups, config.length)
     return Course(
-        model, config, seed, steps, partial(sft.loss, model.arch),
-        lambda step: [batch(group, shape) for group in groups(step)],
-        [sum(len(tokens[i].ids) for i in rows_of(step)) for step in range(steps)],
+        model, config, seed, len(steps), partial(sft.loss, model.arch),
+        lambda step: [batch(group, shape) for group in steps[step]],
+        [sum(len(row.ids) for group in step for row in group) for step in steps],
     )  # fmt: skip
 
 

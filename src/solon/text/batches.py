@@ -62,23 +62,41 @@ def batch(rows: Sequence[Tokens], shape: Shape) -> Batch:
 
 
 def shape_of(groups: Sequence[Sequence[Tokens]], length: int) -> Shape:
-    """The smallest shape into which every group of rows fits. Raises when one row is longer than `length`."""
-    longest = max((len(row.ids) for group in groups for row in group), default=0)
-    if longest > length:
-        raise DataError("a row is longer than a line of the batch", got=longest, expected=f"at most {length} tokens")
+    """The smallest shape into which every group of rows fits, with lines of at most `length` tokens: attention costs by the
+    length of a line, so lines are no longer than the longest row needs. Raises when a row is longer than `length`."""
+    length = line_length([row for group in groups for row in group], length)
     lines = max(len(lines_of([len(row.ids) for row in group], length)) for group in groups)
     scored = max(sum(sum(map(bool, row.learn[1:])) for row in group) for group in groups)
     return Shape(lines, length, -(-max(scored, 1) // 128) * 128, max(map(len, groups)))
 
 
-def in_groups(rows: Sequence[Tokens], length: int, lines: int) -> list[list[int]]:
-    """Consecutive row numbers, cut so that each group fills at most `lines` lines of `length` tokens."""
+def line_length(rows: Sequence[Tokens], most: int) -> int:
+    """The longest row's length, rounded up to a multiple of 128 but never above `most`."""
+    longest = max((len(row.ids) for row in rows), default=0)
+    if longest > most:
+        raise DataError("a row is longer than a line of the batch", got=longest, expected=f"at most {most} tokens")
+    return min(-(-max(longest, 1) // 128) * 128, most)
+
+
+def in_groups(items: Sequence[Sequence[Tokens]], length: int, lines: int) -> list[list[int]]:
+    """Numbers of consecutive items, cut so that each group fills at most `lines` lines of `length` tokens. An item is one
+    row or more that stay together, as the two replies of a pair do."""
     groups: list[list[int]] = []
     current: list[int] = []
-    for i in range(len(rows)):
+    for i in range(len(items)):
         trial = [*current, i]
-        if current and len(lines_of([len(rows[j].ids) for j in trial], length)) > lines:
+        if current and len(lines_of([len(row.ids) for j in trial for row in items[j]], length)) > lines:
             groups.append(current)
             trial = [i]
         current = trial
     return [*groups, current] if current else groups
+
+
+def filled(items: Sequence[Sequence[Tokens]], most: int, per_group: int) -> list[list[int]]:
+    """Numbers of consecutive items in groups of about `per_group`: as many as fill the lines that so many average items
+    need. Groups of a fixed number would all be computed at the size of the largest, a third of it filling."""
+    if not items:
+        return []
+    length = line_length([row for item in items for row in item], most)
+    tokens = sum(len(row.ids) for item in items for row in item)
+    return in_groups(items, length, -(-tokens * per_group // (len(items) * length)))
