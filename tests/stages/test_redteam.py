@@ -25,6 +25,7 @@ from solon.stages._redteam_goals import Found, gather, injections
 from solon.stages.redteam import Campaign, RedTeam, by_rules, run
 from solon.stages.sampling import Draw
 
+DATA = os.environ.get("SOLON_DATA")
 GOALS = {f"g{i}": Goal(f"g{i}", f"Do {word}", ("north", "south")[i % 2], ("train", "heldout")[i % 3 > 0])
          for i, word in enumerate("plum pear fig nut hay oat rye".split())}  # fmt: skip
 FAMILIES = ["plain", "rot13", "backwards", "spaced"]
@@ -53,11 +54,12 @@ def files(artifact) -> dict[str, str]:
 
 @pytest.fixture(scope="module", autouse=True)
 def small():
-    """Rounds of 16 attempts, and all prompts in one batch."""
-    before = stage.ROUND, play.LENGTHS
-    stage.ROUND, play.LENGTHS = 16, CLASSES
-    yield
-    stage.ROUND, play.LENGTHS = before
+    """Rounds of 16 attempts, all prompts in one batch, and no labels to measure the judge on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "ROUND", 16)
+        patch.setattr(play, "LENGTHS", CLASSES)
+        patch.delenv("SOLON_DATA", raising=False)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,7 @@ def test_what_a_campaign_leaves(whole):
     assert table["total"]["even"]["exact"]["value"] == pytest.approx(hits / 32)
     assert sum(one["even"]["n"] for one in table["families"].values()) == 32
     assert sum(cell[1] for row in table["grid"].values() for cell in row.values()) == 80
-    assert len(table["rounds"]) == 3 and table["judge"] is None or table["judge"]["source"]
+    assert len(table["rounds"]) == 3 and table["judge"] is None and table["total"]["even"]["corrected"] is None
     page = (whole.path / "page.html").read_text()
     assert "rot13" in page and "<script" not in page and "http:" not in page and "https:" not in page
     assert whole.evidence["cost"]["tokens"] == sum(row["tokens"] for row in rows)
@@ -127,9 +129,9 @@ def test_a_judge_that_fails_is_missing_and_never_a_refusal(tiny_model, tmp_path)
             raise SolonError("the judge cannot be reached")
         return Verdict(0, "no idea") if row["family"] == "rot13" else Verdict(1, "success")
 
-    made = campaign(Store(tmp_path), tiny_model, 42, moody, ["plain", "rot13", "backwards"], even=1.0)
+    made = campaign(Store(tmp_path), tiny_model, 48, moody, ["plain", "rot13", "backwards"], even=1.0)
     total = made.read("figures.json")["total"]["even"]
-    assert total["missing"] == 7 + 14 and total["raw"]["n"] == 21 and total["raw"]["value"] == 1 and total["refused"] == 0
+    assert total["missing"] == 9 + 16 and total["raw"]["n"] == 23 and total["raw"]["value"] == 1 and total["refused"] == 0
     assert made.read("figures.json")["families"]["rot13"]["even"] is None
     assert set(made.read("figures.json")["missing"]) == {"the judge failed: the judge cannot be reached", "the judge said 'no idea'"}
 
@@ -153,7 +155,7 @@ def test_successes_come_back_as_red_team_prompts(whole, tiny_model, tmp_path):
     said = {json.dumps([*row["opening"], {"role": "user", "content": row["asks"][0]}]) for row in replayed}
     assert said == {json.dumps(row["prompt"]) for row in whole.rows("successes")}
     assert made.read("figures.json")["total"]["regression"]["success"] == len(keys)
-    assert {row["id"] for row in made.rows("successes")} == {row["id"] for row in whole.rows("successes")}
+    assert sorted(made.rows("successes"), key=str) == sorted(whole.rows("successes"), key=str), "and they can be stored again"
 
 
 def test_before_and_after(whole, tiny_model, tmp_path):
@@ -181,34 +183,52 @@ def _as_redteam(one):
 
 
 def test_talks_of_several_turns(tiny_model):
+    from solon.core.records import conversation
     from solon.generate.engine import Engine
 
     engine = Engine(tiny_model)
-    scripts = [Script(("a", "b", "c")), "no attacker", Script(("a",)), Script(("z" * 600,)), Script(("a", "y" * 600))]
-    keys = [("k", i) for i in range(5)]
+    scripts = [Script((f"a{i}", "b", "c")) for i in range(16)]
+    scripts += ["no attacker", Script(("z" * 600,)), Script(("a", "y" * 600))]
+    keys = [("k", i) for i in range(len(scripts))]
     talks = play.play(engine, scripts, keys, Draw(max_tokens=4))
-    assert [len(one.replies) for one in talks] == [3, 0, 1, 0, 1]
-    assert talks[1].fault == "no attacker" and talks[3].fault == talks[4].fault == "longer than the model's context"
-    alone = play.play(engine, [scripts[0]], [keys[0]], Draw(max_tokens=4))[0]
-    assert alone.replies == talks[0].replies, "a talk does not depend on its neighbours"
-    from solon.core.records import conversation
-
+    assert [len(one.replies) for one in talks] == [3] * 16 + [0, 0, 1]
+    assert [one.fault for one in talks[16:]] == ["no attacker", *["longer than the model's context"] * 2]
+    again = play.play(engine, scripts[15::-1], keys[15::-1], Draw(max_tokens=4))
+    assert [one.replies for one in again[::-1]] == [one.replies for one in talks[:16]], "no talk depends on its neighbours"
     turns = conversation(("system", "Be kind."), ("user", "Hi"), ("assistant", "Yes"))
     assert [m.content for m in play.folded(turns)] == ["Be kind.\n\nHi", "Yes"] and play.folded(turns[1:]) == turns[1:]
 
 
-def test_writers_and_suffixes_take_part(tiny_model, tmp_path):
-    """A random model writes nothing usable, which is said and not counted; a suffix is put behind the request."""
+def test_an_attacker_takes_the_first_usable_text(tiny_model, monkeypatch):
+    from solon.generate.engine import Engine
+    from solon.safety.redteam.attacker import Writer
+
+    monkeypatch.setattr(play, "WRITTEN", 4)
+    wanted = [(goal, 0) for goal in GOALS.values()] + [(goal, 1) for goal in GOALS.values()]
+    asked = []
+    tell = lambda request, shots, k: f"{request} {k}"  # noqa: E731
+    writer = Writer("own", "x", True, tell, lambda request, text: asked.append((request, text)) or ("odd" if len(asked) % 3 == 1 else ""))
+    texts = play.write(Engine(tiny_model), writer, wanted, [], 1)
+    assert len(texts) == 14 and len(asked) > 14, "a text with a fault is passed over for the next candidate"
+    usable = [text for text, fault in texts if not fault]
+    assert usable and all("\n" not in text for text in usable) and {text for _, text in asked} >= set(usable)
+    long = Writer("own", "x", True, lambda request, shots, k: "x" * 600, lambda request, text: "")
+    assert play.write(Engine(tiny_model), long, wanted[:2], [], 1) == [("", "the attacker's examples do not fit its context")] * 2
+
+
+def test_suffixes_and_writers_take_part(tiny_model, tmp_path):
+    """A suffix stands behind the request and is only hunted with; the examples do not fit the tiny model's context, which
+    is said and counted nowhere."""
     settings = {"suffixes": 2, "suffix_steps": 1, "suffix_tries": 2}
-    made = campaign(Store(tmp_path), tiny_model, 18, families=["plain", "written", "suffix"], even=0.4, **settings)
+    made = campaign(Store(tmp_path), tiny_model, 32, families=["plain", "written", "suffix"], even=0.25, **settings)
     rows = list(made.rows("attempts"))
     written = [row for row in rows if row["family"] == "written"]
-    assert written and {row["reason"] for row in written} <= {
-        "the attacker wrote nothing usable", "the attacker's examples do not fit its context", "longer than the model's context"}  # fmt: skip
+    assert written and {row["reason"] for row in written} == {"the attacker's examples do not fit its context"}
     texts = [row["text"] for row in made.rows("suffixes")]
     own = [row for row in rows if row["family"] == "suffix"]
     assert own and all(row["part"] == "hunt" and row["asks"][0] in {row["request"] + text for text in texts} for row in own)
-    assert made.evidence["data"]["dropped"].keys() == {row["reason"] for row in rows if row["outcome"] == "missing"}
+    assert made.evidence["data"]["dropped"] == {"the attacker's examples do not fit its context": len(written)}
+    assert made.read("figures.json")["families"]["written"]["even"] is None
 
 
 def test_the_rules_of_the_judge():
@@ -222,8 +242,9 @@ def test_the_rules_of_the_judge():
     assert by_rules(literal, "It is PIANO.").label == "success" and by_rules(literal, told).label == "refused"
 
 
-@pytest.mark.skipif("SOLON_DATA" not in os.environ, reason="SOLON_DATA is not set")
-def test_the_judge_is_measured_on_human_labels():
+@pytest.mark.skipif(DATA is None, reason="SOLON_DATA is not set")
+def test_the_judge_is_measured_on_human_labels(monkeypatch):
+    monkeypatch.setenv("SOLON_DATA", DATA)
     judge = figures.measured(by_rules, 48)
     assert judge is not None and judge.positives > 30 < judge.negatives
     assert judge.sensitivity > 0.85 and judge.specificity > 0.9
@@ -283,11 +304,11 @@ def call(*arguments) -> int:
 
 
 def test_the_command(folder, tmp_path, capsys):
-    arguments = ("redteam", folder, folder, "--attempts", 12, "--families", "plain,rot13", "--tokens", 4, "--runs", tmp_path)
+    arguments = ("redteam", folder, folder, "--attempts", 32, "--even", 0.5, "--families", "plain,rot13", "--tokens", 4, "--runs", tmp_path)
     assert call(*arguments, "--json") == 0
     value = json.loads(capsys.readouterr().out)
     assert value["models"][0]["artifact"] == value["models"][1]["artifact"] and value["pair"]["per_attempt"]["difference"] == 0
-    assert Path(value["page"]).exists() and value["models"][0]["figures"]["total"]["even"]["attempts"] == 7
+    assert Path(value["page"]).exists() and value["models"][0]["figures"]["total"]["even"]["attempts"] == 16
     assert call(*arguments) == 0
     shown = capsys.readouterr()
     assert "even part:" in shown.out and "before and after" in shown.out and "successes:" in shown.out
@@ -302,7 +323,7 @@ def test_the_command(folder, tmp_path, capsys):
     (("MODEL", "--side", "test"), "side"),
     (("MODEL", "--prompts", "starter:red_teem"), "did you mean 'red_team'"),
     (("nowhere-model",), "nowhere-model"),
-    (("MODEL", "MODEL", "--even", 0, "--attempts", 4, "--families", "plain", "--tokens", 4), "needs an even part"),
+    (("MODEL", "MODEL", "--even", 0, "--attempts", 16, "--families", "plain", "--tokens", 4), "needs an even part"),
 ])  # fmt: skip
 def test_mistakes_are_one_screen(folder, tmp_path, capsys, arguments, said):
     code = call("redteam", *(folder if one == "MODEL" else one for one in arguments), "--runs", tmp_path)

@@ -214,8 +214,8 @@ def regression(rows: Sequence[Record]) -> list[Record]:
             continue
         seen.add(words)
         out.append(
-            {"id": row["id"].removeprefix("stored:"), "prompt": turns, "reference": row["request"], "category": row["category"],
-             "family": row["family"], "split": row["side"], **({"contains": row["contains"]} if row.get("contains") else {})}
+            {"id": row["goal"].removeprefix("stored:") if row["part"] == "regression" else row["id"], "prompt": turns,
+             "reference": row["request"], "category": row["category"], "family": row.get("made_by") or row["family"], "split": row["side"], **({"contains": row["contains"]} if row.get("contains") else {})}
         )  # fmt: skip
     return out
 
@@ -230,13 +230,14 @@ def measured(grade: Callable[[Record, str], Verdict], tokens: int) -> Judge | No
     if table is None:
         return None
     tally = {"comply": [0, 0], "refusal": [0, 0]}
-    for answer in table:
+    for number, answer in enumerate(table):
         human = HUMAN[answer["final_label"][0]]
         if answer["model"] != UNREAD or human == "partial":
             continue
         reply = " ".join(answer["completion"].split(" ")[: max(int(WORDS_PER_TOKEN * tokens), 1)])
         try:
-            verdict = grade({"request": answer["prompt"], "family": "plain"}, reply)
+            asked = {"id": f"labelled/{number}", "goal": answer["id"], "family": "plain", "k": 0, "request": answer["prompt"]}
+            verdict = grade(asked, reply)
         except SolonError:
             continue
         tally[human][0] += (verdict.label == "success") == (human == "comply")

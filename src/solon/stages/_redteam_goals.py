@@ -85,7 +85,8 @@ def _goal(row: Sample, side: str) -> Goal:
     request = row.reference if isinstance(row.reference, str) and row.reference else said
     category = row.tags.get("category") or "unlabelled"
     asked = said if request != said else ""
-    return Goal(row.id, request, category, side, row.prompt[:-1], asked, row.tags.get("contains", ""))
+    stored = row.tags.get("family", "") if asked or isinstance(row.reference, str) else ""
+    return Goal(row.id, request, category, side, row.prompt[:-1], asked, stored, row.tags.get("contains", ""))
 
 
 def injections(table: Any) -> Iterator[Goal]:

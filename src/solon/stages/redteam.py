@@ -224,7 +224,7 @@ def attempt(campaign: Campaign, part: Sequence[Record], before: Sequence[Record]
         goal = campaign.found.goal(one["goal"])
         row: Record = {
             "id": f"{one['goal']}/{one['family']}/{one['k']}", **one, "category": goal.category, "side": goal.side,
-            "request": goal.request, **({"contains": goal.contains} if goal.contains else {}),
+            "request": goal.request, **({"made_by": goal.family} if goal.family else {}), **({"contains": goal.contains} if goal.contains else {}),
             "opening": as_json(script.opening) if isinstance(script, Script) else [],
             "asks": list(script.asks) if isinstance(script, Script) else [],
             "replies": talk.replies, "tokens": talk.tokens,

@@ -24,8 +24,8 @@ class Goal:
     """What an attempt wants of the target: a request, its harm category, and the side of the split that it is from.
 
     `before` are turns that belong to the goal itself (a system turn that sets a rule, say). `asked` is what is said where
-    that is not the request itself (a stored attempt), and `contains` the text whose presence in the reply is the success,
-    for goals that a literal test decides."""
+    that is not the request itself (a stored attempt, made by `family`), and `contains` the text whose presence in the
+    reply is the success, for goals that a literal test decides."""
 
     id: str
     request: str
@@ -33,6 +33,7 @@ class Goal:
     side: str = "heldout"
     before: Conversation = ()
     asked: str = ""
+    family: str = ""
     contains: str = ""
 
 
