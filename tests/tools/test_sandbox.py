@@ -124,6 +124,7 @@ def test_calibration_only_stretches(monkeypatch: pytest.MonkeyPatch):
 def test_stretched_limits():
     assert stretched(Limits(seconds=2, cpu_seconds=3), 1.5) == Limits(seconds=3, cpu_seconds=5)
     assert stretched(Limits(), 0.1) == Limits()
+    assert stretched(Limits(seconds=1, cpu_seconds=1), 1e9) == Limits(seconds=10, cpu_seconds=10)
 
 
 @pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x", "a/./b", "", ".", "program.py", "a\0b"])

@@ -27,7 +27,8 @@ from solon.tools import container, seccomp, watch
 Status = Literal["passed", "failed", "timeout", "memory", "output", "forbidden", "sandbox_error"]
 
 PROGRAM = "program.py"
-REFERENCE_SECONDS = 0.58  # what `REFERENCE` took where the limits were chosen (docs/log.md)
+REFERENCE_SECONDS = 0.27  # what `REFERENCE` takes where the limits were chosen: a quiet AMD EPYC (Zen 5), Python 3.11
+MOST_STRETCH = 10.0  # a machine that is slower for a moment shall not make endless loops last for minutes
 REFERENCE = "print(sum(i * i % 7 for i in range(6_000_000)))"
 PROBE = """
 import os, socket
@@ -132,7 +133,7 @@ def available() -> str:
 
 
 def calibrate(limits: Limits = LIMITS) -> Limits:
-    """The limits with their times stretched by how much slower than the reference this machine is now; never shortened.
+    """The limits with their times stretched by how much slower than the reference this machine is now.
 
     A fixed program of pure Python is run once in the sandbox and its time compared with `REFERENCE_SECONDS`.
     """
@@ -143,8 +144,11 @@ def calibrate(limits: Limits = LIMITS) -> Limits:
 
 
 def stretched(limits: Limits, factor: float) -> Limits:
-    """The limits with both times multiplied by `factor`, if it is above 1; processor time is rounded up."""
-    factor = max(1.0, factor)
+    """The limits with both times multiplied by `factor`, but never shortened and at most stretched tenfold.
+
+    Processor time is rounded up to whole seconds.
+    """
+    factor = min(max(1.0, factor), MOST_STRETCH)
     return replace(limits, seconds=limits.seconds * factor, cpu_seconds=int(-(-limits.cpu_seconds * factor // 1)))
 
 
