@@ -19,7 +19,6 @@ def align(recipe_path: str, overrides: list[str], store: Store, progress: Any = 
     from solon.stages import feasible, models, recipe, rows, runs, sft
     from solon.stages.answers import answers
     from solon.stages.compare import compare
-    from solon.stages.contrast import contrast
     from solon.stages.dpo import dpo
     from solon.stages.evaluate import evaluate
     from solon.stages.feedback import certify, feedback, judge_of
@@ -42,11 +41,9 @@ def align(recipe_path: str, overrides: list[str], store: Store, progress: Any = 
     helpful = sft.train(store, "helpful", plan.helpful, base, {"model": published}, lessons, plan.seed)
 
     # A judge that has earned its certificate on labelled pairs that it has not seen.
-    own = contrast(store, plan.contrast, helpful, data.labelled, plan.seed)
-    reader = models.ready(models.base(plan.model))
     made_from = {"model": published, "labelled": data.digest_of(plan.data.labelled)}
-    certified = certify(store, plan.feedback, book, reader, data.labelled, own, data.certificate, made_from, plan.seed)
-    judge = judge_of(plan.feedback, book, reader, certified)
+    certified = certify(store, plan.feedback, book, base, data.labelled, data.certificate, made_from, plan.seed)
+    judge = judge_of(plan.feedback, book, base, certified)
 
     # SL-CAI: its answers to red-team requests, criticised and revised; its helpful answers; and a model trained on both.
     revised = revise(store, plan.revise, book, helpful, data.red_team, plan.seed)
@@ -66,10 +63,11 @@ def align(recipe_path: str, overrides: list[str], store: Store, progress: Any = 
 
     # Evidence: all four models on the same held-out items, and the decision.
     made = {"helpful": helpful, "sl": sl, "aligned": aligned}
+    reader = models.ready(models.base(plan.model))
     evaluations = {"base": evaluate(store, plan.evaluate, reader, published, data.held, data.digests, plan.seed)}
     for role, one in made.items():
         evaluations[role] = evaluate(store, plan.evaluate, models.adapted(one), one.id, data.held, data.digests, plan.seed)
     figures = compare(store, evaluations, judge, certified, book)
-    stages = {"contrast": own, "certify": certified, "revise": revised, "screen": screened, "answers": kept, "pairs": drawn}
+    stages = {"certify": certified, "revise": revised, "screen": screened, "answers": kept, "pairs": drawn}
     run = run.ended(made, evaluations, **stages, feedback=labels, compare=figures)
     return report(store, run, plan, book, data)

@@ -22,7 +22,6 @@ from solon.core.config import Config
 from solon.core.errors import ConfigError, SolonError
 from solon.core.records import LabelledPair, as_messages
 from solon.models.load import Model
-from solon.stages.contrast import pairs_of
 
 VERSION = 2
 # Which pillars a kind of labelled pair is about; other kinds are judged by a principle drawn from the whole book.
@@ -41,8 +40,7 @@ class JudgeChoice(Config):
 
 class Feedback(Config):
     """`bar` is the accuracy a judge must reach on held-out pairs; `below` says what happens when none does. A judge that
-    learns sees at most `fit_pairs` labelled pairs (and those with the model's own replies) and is measured on at most
-    `certify_pairs` others."""
+    learns sees at most `fit_pairs` labelled pairs and is measured on at most `certify_pairs` others."""
 
     judges: tuple[JudgeChoice, ...] = Field((JudgeChoice(kind="self"), JudgeChoice(kind="probe")), min_length=1)
     bar: float = Field(0.75, gt=0.5, le=1)
@@ -52,22 +50,20 @@ class Feedback(Config):
 
 
 def certify(
-    store: Store, config: Feedback, book: Book, model: Model, train: Sequence[LabelledPair], own: Artifact,
+    store: Store, config: Feedback, book: Book, model: Model, train: Sequence[LabelledPair],
     held_out: Sequence[LabelledPair], inputs: dict[str, str], seed: int,
 ) -> Artifact:  # fmt: skip
-    """Fitted to labelled pairs and to `own`, those of a contrast, and measured on others: `certificates.json` of the judges
-    tried, and which of them labels (`facts`); a fitted one is kept."""
+    """`certificates.json` of the judges tried, and which of them labels (`facts`); a fitted one is kept."""
     settings = {**config.model_dump(mode="json"), "seed": seed, "book": book.hash}
-    known = [*train[: config.fit_pairs], *pairs_of(own)]
-    build = partial(_certify, config, book, model, known, held_out, seed)
-    return store.make("certify", VERSION, settings, {**inputs, "own": own.id}, build)
+    build = partial(_certify, config, book, model, train, held_out, seed)
+    return store.make("certify", VERSION, settings, inputs, build)
 
 
 def _certify(
     config: Feedback, book: Book, model: Model, train: Sequence[LabelledPair], held_out: Sequence[LabelledPair],
     seed: int, draft: Draft,
 ) -> None:  # fmt: skip
-    known = [by_principle(book, pair, seed) for pair in train]
+    known = [by_principle(book, pair, seed) for pair in train[: config.fit_pairs]]
     test = [by_principle(book, pair, seed) for pair in held_out[: config.certify_pairs]]
     certificates: list[Certificate] = []
     judges: list[Judge] = []

@@ -29,6 +29,8 @@ def adapted(artifact: Artifact, precision: str = "auto", work: str = "sampling")
     params = model.params
     for link in chain:
         params = lora.load_onto(model.arch, params, link.path)
+    if work == "sampling":  # nobody asks for the parts, and the whole is smaller and quicker to read
+        params = merge(params)
     return replace(model, name=artifact.id, params=params, tokenizer=tokenizer_for(model))
 
 

@@ -10,7 +10,6 @@ from pydantic import Field
 
 from solon.core.config import Config, build, override, read_yaml
 from solon.stages.answers import Answers
-from solon.stages.contrast import Contrast
 from solon.stages.dpo import Dpo
 from solon.stages.evaluate import Evaluate
 from solon.stages.feedback import Feedback
@@ -50,7 +49,6 @@ class Recipe(Config):
     data: Data = Data()
     lessons: Lessons = Lessons()
     helpful: Fit = Fit()
-    contrast: Contrast = Contrast()
     revise: Revise = Revise()
     screen: Screen = Screen()
     answers: Answers = Answers()
