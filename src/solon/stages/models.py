@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from solon.core.artifacts import Artifact, Store, file_digest
+from solon.core.dense import merge
 from solon.core.errors import MissingError, ModelError, nearest
 from solon.core.precision import dtype_of
 from solon.learn import lora
