@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from solon.cli.progress import Progress
+from solon.cli.progress import Progress, _Pace
 from solon.cli.show import clean, clock, size
 
 
@@ -76,3 +76,14 @@ def test_figures():
     assert [clock(s) for s in (0.44, 41, 187, 3753)] == ["0.4 s", "41 s", "3:07", "1:02:33"]
     assert [size(134_515_008), size(98_362_432, "B"), size(12), size(8.5e9)] == ["134.5M", "98.4 MB", "12", "8.5B"]
     assert clean("a\x1b]0;x\x07\n👩‍👩 é") == "a\ufffd]0;x\ufffd\n👩‍👩 é"
+
+
+def test_what_a_stopped_call_did_counts_but_is_not_timed() -> None:
+    now = Clock()
+    pace = _Pace(100, "tok", now)
+    pace.add(40, "", before=True)
+    assert pace.figures() == "" and pace.percent() == "40 %, "
+    now.time = 5.0
+    pace.add(20, "")
+    assert pace.percent() == "60 %, " and pace.rate() == 4.0 and "10 s left" in pace.figures()
+    assert pace.summary().startswith("20 tok in ")

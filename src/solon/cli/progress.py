@@ -44,7 +44,8 @@ class Progress:
 
     @contextmanager
     def task(self, name: str, total: float, unit: str = "") -> Iterator[Callable[..., None]]:
-        """A countable part of a stage. Gives `advance(by, note)`; `by` counts in `unit`."""
+        """A countable part of a stage. Gives `advance(by, note, before)`; `by` counts in `unit`, and what a stopped call did
+        `before` is counted but not timed."""
         show = self._bar if self.stream.isatty() else self._lines
         with show("  " * self.depth + name, total, unit) as advance:
             yield advance
@@ -73,8 +74,8 @@ class Progress:
         bars, pace = self._live, _Pace(total, unit, self.now)
         line = bars.add_task(name, total=total or None, figures="")
 
-        def advance(by: float = 1, note: str = "") -> None:
-            pace.add(by, note)
+        def advance(by: float = 1, note: str = "", before: bool = False) -> None:
+            pace.add(by, note, before)
             bars.update(line, completed=pace.done, figures=pace.figures())
 
         try:
@@ -90,9 +91,9 @@ class Progress:
     def _lines(self, name: str, total: float, unit: str) -> Iterator[Callable[..., None]]:
         pace, last = _Pace(total, unit, self.now), self.now()
 
-        def advance(by: float = 1, note: str = "") -> None:
+        def advance(by: float = 1, note: str = "", before: bool = False) -> None:
             nonlocal last
-            pace.add(by, note)
+            pace.add(by, note, before)
             if self.now() - last >= PAUSE:
                 last = self.now()
                 self._say(f"{name}: {pace.percent()}{pace.figures()}")
@@ -108,15 +109,16 @@ class _Pace:
 
     def __init__(self, total: float, unit: str, now: Callable[[], float]):
         self.total, self.unit, self.now = total, unit, now
-        self.done, self.note, self.begin = 0.0, "", now()
+        self.done, self.before, self.note, self.begin = 0.0, 0.0, "", now()
 
-    def add(self, by: float, note: str) -> None:
+    def add(self, by: float, note: str, before: bool = False) -> None:
         self.done += by
+        self.before += by * before
         if note:
             self.note = "".join(c for c in note if c.isprintable())[:NOTE]
 
     def rate(self) -> float:
-        return self.done / max(self.now() - self.begin, 1e-9)
+        return (self.done - self.before) / max(self.now() - self.begin, 1e-9)
 
     def percent(self) -> str:
         return f"{100 * self.done / self.total:.0f} %, " if self.total else ""
@@ -127,7 +129,7 @@ class _Pace:
 
     def figures(self) -> str:
         """Rate, time left and the stage's own figures."""
-        if not self.done:
+        if self.done == self.before:
             return ""
         parts = [self.speed()]
         if self.total > self.done:
@@ -139,5 +141,7 @@ class _Pace:
         spent = clock(self.now() - self.begin)
         if not self.done:
             return f"nothing to do ({spent})"
-        parts = [f"{self.done:,.0f} {self.unit or 'items'} in {spent}", self.speed()]
+        if self.done == self.before:
+            return f"{self.done:,.0f} {self.unit or 'items'}, all done before"
+        parts = [f"{self.done - self.before:,.0f} {self.unit or 'items'} in {spent}", self.speed()]
         return ", ".join([*parts, *([self.note] if self.note else [])])

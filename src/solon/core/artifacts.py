@@ -240,8 +240,8 @@ class Silent:
 
     @contextmanager
     def task(self, name: str, total: float, unit: str = "") -> Iterator[Callable[..., None]]:
-        """Gives a function `advance(by, note)`."""
-        yield lambda by=1, note="": None
+        """Gives a function `advance(by, note, before)`; what was done `before`, by a stopped call, counts but is not timed."""
+        yield lambda by=1, note="", before=False: None
 
 
 @contextmanager

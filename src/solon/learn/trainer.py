@@ -99,12 +99,14 @@ def train(
     loss: Loss, trained: Tree, frozen: Tree, batches: Batches, plan: Plan, folder: Path | None = None,
     report: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
     watch: Callable[[int, Tree], None] = lambda done, trained: None, until: int | None = None,
+    resumed: Callable[[int], None] = lambda done: None,
 ) -> Result:  # fmt: skip
     """Run `plan.steps` steps; with a folder, go on from its newest checkpoint, bit for bit as if never stopped.
 
     `batches(i)` gives the micro-batches of step `i` and must depend on `i` alone. `watch(done, trained)` sees the arrays
-    after each step, before that step can be checkpointed; `until` ends a replay early. Raises `TrainingError` on a loss that
-    is not a number or that spikes; the last good state stays on disk.
+    after each step, before that step can be checkpointed; `until` ends a replay early; `resumed(done)` is told of the
+    steps that a stopped call had done. Raises `TrainingError` on a loss that is not a number or that spikes; the last good
+    state stays on disk.
     """
     optimise = optimiser(plan)
     state = optimise.init(trained)
@@ -115,6 +117,7 @@ def train(
         result.resumed_from, arrays, notes = found
         trained, state = arrays["trained"], arrays["state"]
         result.seconds, result.history = notes["seconds"], notes["history"]
+        resumed(result.resumed_from)
     begin, saved = time.monotonic(), time.monotonic()
     before = result.seconds
     waiting: tuple[int, Any] | None = None

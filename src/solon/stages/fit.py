@@ -92,6 +92,7 @@ def fit(draft: Draft, course: Course) -> trainer.Result:
         result = course.run(
             draft.path / ".checkpoints", watch=Diary(draft, course.steps),
             report=lambda step, row: advance(tokens[step], f"loss {row['loss']:.3f}"),
+            resumed=lambda done: advance(sum(tokens[:done]), before=True),
         )  # fmt: skip
     saved = {"rank": config.rank, "alpha": config.alpha, "targets": list(config.targets)}
     lora.save(draft.path, result.trained, saved)
