@@ -19,6 +19,10 @@ from solon.core.keys import rng
 from solon.core.records import Conversation, as_json
 
 
+TRIES = 8
+"""Draws for one new wording, before a family counts as having no more."""
+
+
 @dataclass(frozen=True)
 class Goal:
     """What an attempt wants of the target: a request, its harm category, and the side of the split that it is from.
@@ -93,8 +97,16 @@ def named(names: Iterable[str], known: Mapping[str, str]) -> list[str]:
 
 
 def script(attack: Attack, goal: Goal, seed: int, k: int) -> Script:
-    """What attempt `k` of a family says for a goal: a pure function of these four."""
-    made = attack.write(goal.request, rng("redteam", seed, goal.id, attack.name, k))
+    """What attempt `k` of a family says for a goal: a pure function of these four. It is the `k`th new wording that the
+    family draws; once it has no more, its wordings come round again."""
+    seen: list[Script] = []
+    for number in range(TRIES * (k + 1)):
+        made = attack.write(goal.request, rng("redteam", seed, goal.id, attack.name, number))
+        if made not in seen:
+            seen.append(made)
+        if len(seen) > k:
+            break
+    made = seen[k % len(seen)]
     return Script(made.asks, join(goal.before, made.opening))
 
 
