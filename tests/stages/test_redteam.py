@@ -187,14 +187,14 @@ def test_talks_of_several_turns(tiny_model):
     from solon.generate.engine import Engine
 
     engine = Engine(tiny_model)
-    scripts = [Script((f"a{i}", "b", "c")) for i in range(16)]
+    scripts = [Script((f"a{i}", "b", "c")) for i in range(15)]
     scripts += ["no attacker", Script(("z" * 600,)), Script(("a", "y" * 600))]
     keys = [("k", i) for i in range(len(scripts))]
     talks = play.play(engine, scripts, keys, Draw(max_tokens=4))
-    assert [len(one.replies) for one in talks] == [3] * 16 + [0, 0, 1]
-    assert [one.fault for one in talks[16:]] == ["no attacker", *["longer than the model's context"] * 2]
-    again = play.play(engine, scripts[15::-1], keys[15::-1], Draw(max_tokens=4))
-    assert [one.replies for one in again[::-1]] == [one.replies for one in talks[:16]], "no talk depends on its neighbours"
+    assert [len(one.replies) for one in talks] == [3] * 15 + [0, 0, 1]
+    assert [one.fault for one in talks[15:]] == ["no attacker", *["longer than the model's context"] * 2]
+    again = play.play(engine, scripts[14::-1], keys[14::-1], Draw(max_tokens=4))
+    assert [one.replies for one in again[::-1]] == [one.replies for one in talks[:15]], "no talk depends on its neighbours"
     turns = conversation(("system", "Be kind."), ("user", "Hi"), ("assistant", "Yes"))
     assert [m.content for m in play.folded(turns)] == ["Be kind.\n\nHi", "Yes"] and play.folded(turns[1:]) == turns[1:]
 

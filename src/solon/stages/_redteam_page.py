@@ -15,6 +15,7 @@ LIMITS = (
     "Attempts are automatic, mostly of one turn and in English; a patient person finds more. A low rate is no proof of safety.",
     "A success says that the reply is no refusal and speaks of the request. Whether what it says would work, nobody checked.",
     "The judge's errors were measured on replies to plain requests. On replies to codes, glosses and long talks they may be larger.",
+    "The judge reads English only: a reply in another language counts as off topic, whether it helps or declines.",
     "The word-by-word glosses are no translations, and whether a model's own translations are right is not checked.",
     "Adversarial suffixes, where they were searched, had a budget far below the paper's.",
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from solon.core.errors import DataError
@@ -43,13 +43,16 @@ def play(
         for i in due:
             done[i] = (*done[i], Message("user", scripts[i].asks[depth]))  # type: ignore[union-attr]
         wanted = {i: one for i in due if (one := _request(engine, done[i], (*keys[i], depth), draw, talks[i]))}
-        for i, reply in drawn(engine, wanted).items():
-            talks[i].replies.append(reply.text.strip())
-            talks[i].tokens += len(reply.tokens)
-            done[i] = (*done[i], Message("assistant", reply.text.strip() or "..."))
+        for part in drawn(engine, wanted):
+            for i, reply in part.items():
+                talks[i].replies.append(reply.text.strip())
+                talks[i].tokens += len(reply.tokens)
+                done[i] = (*done[i], Message("assistant", reply.text.strip() or "..."))
+            if advance:
+                advance(sum(len(talks[i].replies) == len(one.asks) for i in part if isinstance(one := scripts[i], Script)))
         depth += 1
     if advance:
-        advance(len(scripts))
+        advance(sum(bool(talk.fault) for talk in talks))
     return talks
 
 
@@ -80,30 +83,14 @@ def folded(turns: Conversation) -> Conversation:
     return (Message(turns[1].role, f"{turns[0].content}\n\n{turns[1].content}"), *turns[2:])
 
 
-def drawn(engine: Engine, wanted: Mapping[int, Request]) -> dict[int, Reply]:
-    """All replies; prompts of about one length together.
-
-    Every batch gets one request more, of the full length and with a beginning that no other has. The engine takes the shapes
-    of its programs from the longest request and from what all begin with; by this ballast the same few programs, whose
-    making takes longer than a batch, serve all rounds."""
-    out: dict[int, Reply] = {}
+def drawn(engine: Engine, wanted: Mapping[int, Request]) -> Iterator[dict[int, Reply]]:
+    """All replies; prompts of about one length together, the short ones first."""
     left = dict(wanted)
     for limit in (*LENGTHS, engine.arch.context):
         group = {i: one for i, one in left.items() if len(one.prompt) <= limit}
         left = {i: one for i, one in left.items() if i not in group}
         if group:
-            requests = list(group.values())
-            out |= dict(zip(group, engine.sample([*requests, *_ballast(engine, requests, limit)]), strict=False))
-    return out
-
-
-def _ballast(engine: Engine, requests: Sequence[Request], limit: int) -> list[Request]:
-    longest = max(one.max_tokens for one in requests)
-    if limit not in LENGTHS or limit + longest > engine.arch.context:
-        return []
-    taken = {one.prompt[0] for one in requests}
-    other = next(id for id in range(engine.arch.vocab) if id not in taken)
-    return [replace(requests[0], prompt=[other] * limit, key=("ballast",), max_tokens=longest)]
+            yield dict(zip(group, engine.sample(list(group.values())), strict=True))
 
 
 def write(
@@ -124,10 +111,11 @@ def write(
             key = ("attacker", writer.name, seed, goal.id, k, n)
             requests[place * CANDIDATES + n] = Request(prompt, key, WRITTEN, 0.9, top_p=0.95, stop=("\n",))
     texts: list[list[str]] = [[] for _ in wanted]
-    for number, reply in sorted(drawn(engine, requests).items()):
+    found = {number: reply for part in drawn(engine, requests) for number, reply in part.items()}
+    for number, reply in sorted(found.items()):
         texts[number // CANDIDATES].append(reply.text.strip().strip('"').strip())
     out = []
-    for (goal, _), found, fault in zip(wanted, texts, faults, strict=True):
-        usable = next((text for text in found if not writer.fault(goal.request, text)), None)
+    for (goal, _), candidates, fault in zip(wanted, texts, faults, strict=True):
+        usable = next((text for text in candidates if not writer.fault(goal.request, text)), None)
         out.append((usable, "") if usable is not None else ("", fault or "the attacker wrote nothing usable"))
     return out
