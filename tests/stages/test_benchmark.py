@@ -18,12 +18,16 @@ from solon.evals.suites import consistency
 from solon.generate.score import row_logprobs
 from solon.stages import _benchmark_answers as answers
 from solon.stages import benchmark as stage
-from solon.stages._benchmark_tables import capability, compared, targets
+from solon.stages._benchmark_tables import capability, compared, largest_drop, targets
 from solon.stages.benchmark import Benchmark, Subject, benchmark, chosen_suites, figures
 from solon.text.template import Tokens
 
 TRUTH = ["Type,Category,Question,Best Answer,Correct Answers,Incorrect Answers,Source"]
-TRUTH += [f"A,C{i % 3},What is {i}?,a stone {i},a stone {i}; rock,a bird; a plane {i},-" for i in range(90)]
+WORDS = "Salt oats plum Rye fig hay yew elm".split()
+TRUTH += [
+    f"A,C{i % 3},What is {i}?,{WORDS[i % 8]} {i},{WORDS[i % 8]} {i}; rock,{WORDS[i % 7]} {i * i}; a {WORDS[i % 5]} {i},-"
+    for i in range(90)
+]
 
 
 def written(path: Path, rows: list) -> None:
@@ -74,24 +78,25 @@ def other(model):
 
 def test_an_artifact_with_figures_and_a_second_call_that_finds_it(data, store, tiny_model):
     subject = subject_of(tiny_model, store)
-    made = benchmark(store, Benchmark(limit=20), "truthfulqa", subject)
+    made = benchmark(store, Benchmark(limit=16), "truthfulqa", subject)
     rows, told = list(made.rows("rows")), made.read("figures.json")
-    assert len(rows) == 20 and told["counts"] == {"items": 20, "dropped": {}, "missing": {}, "cut": 0}
+    assert len(rows) == 16 and told["counts"] == {"items": 16, "dropped": {}, "missing": {}, "cut": 0}
     for row in rows:
         best, rock, *false = row["nats"]
         assert row["figures"]["mc1"] == float(best > max(false))
         shares = np.exp(np.array(row["nats"]) - max(row["nats"]))
         assert row["figures"]["mc2"] == pytest.approx(shares[:2].sum() / shares.sum())
     for name, figure in told["figures"].items():
-        assert figure["value"] == pytest.approx(np.mean([row["figures"][name] for row in rows])) and figure["n"] == 20
+        assert figure["value"] == pytest.approx(np.mean([row["figures"][name] for row in rows])) and figure["n"] == 16
         assert figure["ci"][0] <= figure["value"] <= figure["ci"][1] and figure["how"]
-    assert told["figures"]["mc1"]["chance"] == pytest.approx(1 / 3) and "Wilson" in told["figures"]["mc1"]["how"]
-    assert sum(cell["n"] for cell in told["slices"]["category"].values()) == 20
+    guessed = [1 / (len(row["options"]) - 1) for row in rows]  # one of the two true answers does not compete
+    assert told["figures"]["mc1"]["chance"] == pytest.approx(np.mean(guessed)) and "share, Wilson 95 %" in told["figures"]["mc1"]["how"]
+    assert sum(cell["n"] for cell in told["slices"]["category"].values()) == 16
     evidence = made.evidence
     assert evidence["data"]["licences"] == ["Apache-2.0"] and evidence["inputs"] == {"model": "tiny@0"}
     assert {one["name"] for one in evidence["metrics"]} == {"truthfulqa mc1", "truthfulqa mc2"}
     del subject.__dict__["model"]  # a second call needs no model
-    assert benchmark(store, Benchmark(limit=20), "truthfulqa", subject).reused
+    assert benchmark(store, Benchmark(limit=16), "truthfulqa", subject).reused
     smaller = benchmark(store, Benchmark(limit=5), "truthfulqa", subject_of(tiny_model, store))
     assert not smaller.reused and {row["id"] for row in smaller.rows("rows")} < {row["id"] for row in rows}
     written(data / "truthfulqa/TruthfulQA_dev.csv.gz", TRUTH[:60])  # other data make another artifact
@@ -216,23 +221,23 @@ def test_turns_follow_each_other(tiny_model, store):
 
 
 def test_two_models_are_compared_item_by_item(data, store, tiny_model):
-    a = benchmark(store, Benchmark(), "truthfulqa", subject_of(tiny_model, store, "a"))
-    b = benchmark(store, Benchmark(), "truthfulqa", subject_of(other(tiny_model), store, "b"))
+    a = benchmark(store, Benchmark(limit=40), "truthfulqa", subject_of(tiny_model, store, "a"))
+    b = benchmark(store, Benchmark(limit=40), "truthfulqa", subject_of(other(tiny_model), store, "b"))
     same = {row["figure"]: row for row in compared(a, a)}
     assert same["mc1"]["p"] == 1.0 and same["mc1"]["plain"].startswith("no detectable change (0.0 points")
     changed = {row["figure"]: row for row in compared(a, b)}
     first, second = ([row["figures"]["mc1"] for row in one.rows("rows")] for one in (a, b))
     up, down = (sum(x < y for x, y in zip(*pair, strict=True)) for pair in ((first, second), (second, first)))
-    assert changed["mc1"]["difference"] == pytest.approx((up - down) / 90) and changed["mc1"]["n"] == 90
+    assert changed["mc1"]["difference"] == pytest.approx((up - down) / 40) and changed["mc1"]["n"] == 40
     assert f"({up} up, {down} down" in changed["mc1"]["test"] and changed["mc1"]["left_out"] == 0
     assert "points" in changed["mc1"]["plain"] and "sign-flip" in changed["mc2"]["test"]
     assert all(row["p_holm"] >= row["p"] for row in changed.values())
-    fewer = benchmark(store, Benchmark(limit=30), "truthfulqa", subject_of(other(tiny_model), store, "b"))
-    assert {row["left_out"] for row in compared(a, fewer)} == {60}
-    ifeval = benchmark(store, Benchmark(max_tokens=4), "ifeval", subject_of(tiny_model, store))
-    assert {row["figure"] for row in compared(ifeval, ifeval)} >= {"prompt_strict", "instruction_loose"}
-    with pytest.raises(DataError, match="two different suites"):
-        compared(a, ifeval)
+    drop = largest_drop({"truthfulqa": list(changed.values())})
+    assert (drop is None) == (changed["mc1"]["difference"] >= 0)
+    lower = {**changed["mc1"], "difference": 0.5, "a": 2.0, "lower_is_better": True, "main": True}
+    assert largest_drop({"x": [lower, {**lower, "main": False, "difference": 9}]})["lost"] == 0.25
+    fewer = benchmark(store, Benchmark(limit=10), "truthfulqa", subject_of(other(tiny_model), store, "b"))
+    assert {row["left_out"] for row in compared(a, fewer)} == {30}
 
 
 def test_domains_and_targets(data, store, tiny_model, monkeypatch):
@@ -244,6 +249,9 @@ def test_domains_and_targets(data, store, tiny_model, monkeypatch):
     (coding,), (language,) = table["coding"], table["language"]
     assert (coding["suite"], coding["figure"], coding["n"], coding["value"]) == ("humaneval", "pass@1", 4, 0.0)
     assert language["figure"] == "prompt_strict" and language["n"] == 6
+    assert {row["figure"] for row in compared(made["ifeval"], made["ifeval"])} >= {"prompt_strict", "instruction_loose"}
+    with pytest.raises(DataError, match="two different suites"):
+        compared(made["humaneval"], made["ifeval"])
     rows = {row["goal"]: row for row in targets(store)}
     assert rows["HumanEval"]["verdict"] == "missed" and rows["HumanEval"]["gap"] == pytest.approx(-0.99)
     assert rows["SWE-bench Verified"]["verdict"] == rows["MBPP"]["verdict"] == "not measured"
@@ -252,10 +260,10 @@ def test_domains_and_targets(data, store, tiny_model, monkeypatch):
 
 def test_consistency_makes_groups(store, tiny_model, monkeypatch):
     monkeypatch.setattr(consistency, "TOKENS", 3)
-    made = benchmark(store, Benchmark(limit=12), "consistency", subject_of(tiny_model, store))
+    made = benchmark(store, Benchmark(limit=3), "consistency", subject_of(tiny_model, store))
     groups, told = list(made.rows("groups")), made.read("figures.json")["figures"]
     units = {row["tags"]["group"] for row in made.rows("rows")}
-    assert len(units) == 12 and told["option_order"]["target"] == 0.9
+    assert len(units) == 3 and told["option_order"]["target"] == 0.9
     order = [one["figures"]["option_order"] for one in groups if "option_order" in one["figures"]]
     assert told["option_order"]["value"] == pytest.approx(np.mean(order)) and told["option_order"]["n"] == len(order)
     assert 0 < told["option_order"]["chance"] < 1
@@ -268,10 +276,11 @@ def test_mistakes_say_what_to_do(store, tiny_model, data, monkeypatch):
     with pytest.raises(ConfigError, match="no suite is named"):
         chosen_suites(" , ")
     assert chosen_suites("mmlu, capability")[:2] == ["mmlu", "gsm8k"] and "hhh" in chosen_suites("all")
-    with pytest.raises(ConfigError, match="smaller than that[^$]*at most 90[^$]*leave --limit out"):
-        benchmark(store, Benchmark(limit=91), "truthfulqa", subject)
+    monkeypatch.setattr(stage, "sandbox", lambda: None)
+    with pytest.raises(ConfigError, match="smaller than that[^$]*at most 4[^$]*leave --limit out"):
+        benchmark(store, Benchmark(limit=5), "humaneval", subject)
     assert not list((store.root / "drafts").glob("benchmark-*/")) and not list((store.root / "artifacts").glob("*"))
-    assert len(list(benchmark(store, Benchmark(limit=91), "truthfulqa", subject, capped=True).rows("rows"))) == 90
+    assert len(list(benchmark(store, Benchmark(limit=5, max_tokens=2), "humaneval", subject, capped=True).rows("rows"))) == 4
     with pytest.raises(MissingError, match="there is no folder .*mmlu"):
         benchmark(store, Benchmark(), "mmlu", subject)
     (data / "mmlu").mkdir()

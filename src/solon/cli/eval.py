@@ -71,7 +71,7 @@ def _who(given: list[str], suite: str | None) -> tuple[list[str], list[str]]:
 
 
 def _run(models: list[str], suites: list[str], config: Any, judge: str | None, runs: Any, json: bool) -> None:
-    from solon.stages._benchmark_tables import DOMAINS, capability, compared
+    from solon.stages._benchmark_tables import DOMAINS, capability, compared, largest_drop
     from solon.stages.benchmark import Subject, benchmark
 
     place = store(runs, quiet=json)
@@ -85,6 +85,7 @@ def _run(models: list[str], suites: list[str], config: Any, judge: str | None, r
             if one.reused and not json:
                 note(f"{suite}: found {one.id}")
     changes = {suite: compared(*(made[name][suite] for name in models)) for suite in suites} if len(models) == 2 else {}
+    drop = largest_drop(changes)
     domains = {name: capability(artifacts) for name, artifacts in made.items()}
     told = [{"model": name, "suites": {suite: _told(one) for suite, one in of.items()}} for name, of in made.items()]
 
@@ -93,10 +94,13 @@ def _run(models: list[str], suites: list[str], config: Any, judge: str | None, r
             _figures(one)
         for suite, rows in changes.items():
             _changes(suite, models, rows)
+        if changes:
+            lost = f"{drop['suite']} {drop['figure']}, {100 * drop['lost']:.1f} % of what it was ({drop['plain']})" if drop else "none"
+            typer.echo(f"largest drop: {lost}")
         if all(any(cells[domain] for cells in domains.values()) for domain in DOMAINS):
             _domains(domains)
 
-    emit({"models": told, "changes": changes, "domains": domains}, json, human)
+    emit({"models": told, "changes": changes, "largest_drop": drop, "domains": domains}, json, human)
 
 
 def _told(artifact: Any) -> dict[str, Any]:

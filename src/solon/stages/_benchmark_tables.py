@@ -31,7 +31,7 @@ def compared(a: Artifact, b: Artifact) -> list[Record]:
     the suite's figures, and what could have been seen. Items that one of the two lacks are left out and counted."""
     if a.read("card.json")["suite"] != b.read("card.json")["suite"]:
         raise DataError("two different suites cannot be compared", got=f"{a.id} and {b.id}")
-    first, second = units(a), units(b)
+    first, second, card = units(a), units(b), a.read("card.json")
     found: list[Record] = []
     for name, told in a.read("figures.json")["figures"].items():
         both = [id for id in first if name in first[id]["figures"] and id in second and name in second[id]["figures"]]
@@ -39,13 +39,25 @@ def compared(a: Artifact, b: Artifact) -> list[Record]:
         if not both:
             continue
         values = [[rows[id]["figures"][name] for id in both] for rows in (first, second)]
-        change = _change(values[0], values[1], f"{a.read('card.json')['suite']} {name}")
+        change = _change(values[0], values[1], f"{card['suite']} {name}")
         ends = [sum(flat) / len(flat) for flat in (_flat(values[0])[0], _flat(values[1])[0])]
-        record = {"figure": name, "what": told["what"], "share": told["share"], "a": ends[0], "b": ends[1], **asdict(change)}
-        found.append({**record, "left_out": left_out})
+        record = {"suite": card["suite"], "figure": name, "main": name == next(iter(card["figures"])), **asdict(change)}
+        kept = {key: told[key] for key in ("what", "share", "lower_is_better")}
+        found.append({**record, **kept, "a": ends[0], "b": ends[1], "left_out": left_out})
     for record, p in zip(found, statistics.holm([one["p"] for one in found]), strict=True):
         record["p_holm"] = p
     return found
+
+
+def largest_drop(changes: Mapping[str, Sequence[Record]]) -> Record | None:
+    """The suite whose first figure got worse by the largest share of what it was; None where none got worse."""
+    drops = []
+    for rows in changes.values():
+        for row in rows:
+            worse = row["difference"] if row["lower_is_better"] else -row["difference"]
+            if row["main"] and worse > 0 and row["a"]:
+                drops.append({**{key: row[key] for key in ("suite", "figure", "share", "plain", "p_holm")}, "lost": worse / abs(row["a"])})
+    return max(drops, key=lambda one: one["lost"], default=None)
 
 
 def _change(a: Sequence[Any], b: Sequence[Any], name: str) -> statistics.Comparison:

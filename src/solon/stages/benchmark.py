@@ -72,10 +72,11 @@ class Subject:
 def source_of(name: str, store: Store) -> str:
     """The artifact behind `RUN:role`, or the published model's name and hash."""
     from solon.stages.models import identity
-    from solon.stages.runs import find
 
     run_name, colon, role = name.rpartition(":")
     if colon and "/" not in name and run_name:
+        from solon.stages.runs import find
+
         run = find(store, run_name)
         if role == "base":
             return identity(run.recipe["model"])
