@@ -28,7 +28,7 @@ VERDICTS = {
     "import ctypes; ctypes.string_at(0)": ("failed", 139, "SIGSEGV"),
     "import os, signal; os.kill(os.getpid(), signal.SIGKILL)": ("failed", 137, "SIGKILL"),
     "import numpy": ("failed", 1, "ModuleNotFoundError"),
-    "open('/work/x', 'w').write('y' * (11 << 20))": ("failed", 1, "File too large"),
+    "open('/box/x', 'w').write('y' * (11 << 20))": ("failed", 1, "File too large"),
     "raise MemoryError": ("memory", 1, "536,870,912"),
     "import time; time.sleep(60)": ("timeout", None, "0.3 s"),
 }
@@ -66,7 +66,7 @@ assert type(pickle.loads(pickle.dumps(Record()))) is Record
 print(__name__, __file__, sys.argv, sorted(name for name in globals() if not name.startswith("__")))
 exit(0)
 """
-    expected = "__main__ /work/program.py ['program.py'] ['Record', 'pickle', 'sys']\n"
+    expected = "__main__ /box/program.py ['program.py'] ['Record', 'pickle', 'sys']\n"
     assert run(lines).stdout == expected
 
 

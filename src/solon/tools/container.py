@@ -1,6 +1,6 @@
 """The command line that starts the sandbox: who it runs as, what it sees, what it may use up.
 
-bubblewrap builds a file system from nothing: the libraries in `/usr/lib` and the interpreter, read-only; `/work`, a
+bubblewrap builds a file system from nothing: the libraries in `/usr/lib` and the interpreter, read-only; `/box`, a
 small file system in memory; five devices. There is no `/proc`, no `/etc`, no home, no other program, and no package
 beside the standard library. Root first becomes the user `nobody`: root's processes are counted against no limit.
 """
@@ -50,7 +50,7 @@ class Open:
 
 
 def interpreter() -> Interpreter:
-    """The Python that Solon runs on. Root's view of a closed folder (`/root/.pyenv`) is not that of `nobody`."""
+    """The Python that Solon runs on. Root's view of a closed folder (its own home) is not that of `nobody`."""
     executable = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
     prefix = Path(sys.base_prefix).resolve()
     if not executable.is_relative_to(prefix):
@@ -117,7 +117,7 @@ def _system(python: Interpreter) -> list[str]:
     line += ["--size", "65536", "--tmpfs", "/dev"]
     for device in DEVICES:
         line += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
-    return [*line, "--symlink", "/work", "/dev/shm", "--remount-ro", "/dev"]
+    return [*line, "--symlink", "/box", "/dev/shm", "--remount-ro", "/dev"]
 
 
 def _packages(prefix: Path) -> list[Path]:
@@ -129,9 +129,9 @@ def _packages(prefix: Path) -> list[Path]:
 
 def _work(disk_bytes: int, files: Mapping[str, int]) -> list[str]:
     """The one folder that can be written to, of bounded size, with the program and its files in it."""
-    line = ["--size", str(disk_bytes), "--tmpfs", "/work", "--symlink", "/work", "/tmp", "--chdir", "/work"]
+    line = ["--size", str(disk_bytes), "--tmpfs", "/box", "--symlink", "/box", "/tmp", "--chdir", "/box"]
     for name, number in files.items():
-        line += ["--perms", "0644", "--file", str(number), f"/work/{name}"]
+        line += ["--perms", "0644", "--file", str(number), f"/box/{name}"]
     return line
 
 

@@ -12,7 +12,7 @@ import os
 import resource
 import sys
 
-PROGRAM = "/work/program.py"
+PROGRAM = "/box/program.py"
 SET_SECCOMP, BY_FILTER = 22, 2  # prctl(2)
 
 
@@ -47,7 +47,7 @@ def become() -> None:
     """Runs the program as `__main__`, with none of this file's names left."""
     confine(int(sys.argv[1]), bytes.fromhex(sys.argv[2]), sys.argv[3:])
     names, kept, sys.argv[:] = globals(), {"__file__": PROGRAM, "__builtins__": builtins}, ["program.py"]
-    sys.path.insert(0, "/work")
+    sys.path.insert(0, "/box")
     with open(PROGRAM, "rb") as file:
         code = compile(file.read(), PROGRAM, "exec", dont_inherit=True)
     names.clear()

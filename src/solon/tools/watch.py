@@ -19,6 +19,7 @@ PAUSE = 0.03  # seconds between two looks at the memory
 SHARE = 0.1  # of the time may go into looking
 START_SECONDS = 20.0  # until the sandbox has to be ready
 MOST_INODES = 4096  # files and folders; each costs the kernel about a kilobyte that no other limit counts
+FOLDER = "/box"  # the one that a program can write to
 CHUNK = 1 << 16
 
 
@@ -143,7 +144,7 @@ def _too_large(number: int, memory_bytes: int) -> str:
         return "memory"
     for member in family[:1]:
         try:
-            usage = os.statvfs(f"/proc/{member}/root/work")
+            usage = os.statvfs(f"/proc/{member}/root" + FOLDER)
         except OSError:
             continue  # it has just begun or just ended
         if usage.f_files - usage.f_ffree > MOST_INODES:
