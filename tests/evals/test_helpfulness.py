@@ -27,7 +27,12 @@ def test_features_see_what_they_say():
 @pytest.mark.parametrize("reply", ["", "   ", "???", "日本語の返事です", "a" * 5000])
 def test_odd_replies_have_a_score(reply):
     value = h.score("Why is the sky blue?", reply)
-    assert 0 < value < 1 and all(np.isfinite(x) for x in h.features("", reply).values())
+    assert 0 <= value < 1 and all(np.isfinite(x) for x in h.features("", reply).values())
+
+
+def test_a_reply_without_words_is_of_no_help():
+    assert h.score("How do I cook rice?", " ") == h.score("How do I cook rice?", "the rice the rice " * 30) == 0
+    assert h.score("How do I cook rice?", "No.") > 0
 
 
 def test_the_fit_is_sklearns_logistic_regression():

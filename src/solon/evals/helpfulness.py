@@ -103,13 +103,13 @@ def features(prompt: str, reply: str) -> dict[str, float]:
 
 
 def score(prompt: str, reply: str, weights: Weights | None = None) -> float:
-    """How helpful the reply looks, in (0, 1). The difference of two replies' logits is the log-odds that the first is the
-    more helpful one, so only comparisons mean something; one half is the middle of the training pairs' replies."""
-    fitted = weights or shipped()
-    z = sum(
-        fitted.weight[name] * (value - fitted.middle[name]) / fitted.spread[name]
-        for name, value in features(prompt, reply).items()
-    )
+    """How helpful the reply looks, in [0, 1). The difference of two replies' logits is the log-odds that the first is the
+    more helpful one, so only comparisons mean something; one half is the middle of the training pairs' replies. A reply
+    without words, or of the same words over and over, has 0: no labelled pair holds one, so that is a rule."""
+    fitted, found = weights or shipped(), features(prompt, reply)
+    if found["empty"]:
+        return 0.0
+    z = sum(fitted.weight[name] * (value - fitted.middle[name]) / fitted.spread[name] for name, value in found.items())
     return 0.5 * (1 + math.tanh(z / 2))
 
 
