@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -12,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from solon.core import plugins
+from solon.core.dense import merged
 from solon.core.errors import ModelError
 from solon.core.weights import Tree, Weight, is_weight, path_name
 from solon.models.architecture import Architecture, spec
-from solon.models.formats import Checkpoint, read
+from solon.models.formats import Checkpoint, LazyTensors, read
 from solon.text.tokenizer import Tokenizer
 
 
@@ -91,16 +93,27 @@ def _oriented(arch: Architecture, w: Weight, name: str, tensors: Mapping[str, np
 
 def to_tensors(arch: Architecture, names: Mapping[str, str], params: Tree) -> dict[str, np.ndarray]:
     """The inverse of `to_tree`: Hugging Face names and layouts, float32."""
-    out: dict[str, np.ndarray] = {}
+    return dict(lazy_tensors(arch, names, params))
+
+
+def lazy_tensors(arch: Architecture, names: Mapping[str, str], params: Tree) -> LazyTensors:
+    """As `to_tensors`, each tensor made when it is asked for: adapters merged, quantised weights as their numbers."""
+    readers: dict[str, Callable[[], np.ndarray]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
 
     def one(path: Any, w: Weight, leaf: Any) -> None:
-        array = np.asarray(leaf, np.float32)
-        layers = list(array) if w.stacked else [array]
-        for i, layer in enumerate(layers):
-            rows = int(np.prod([arch.sizes[axis] for axis in w.ins])) if w.ins else 0
-            flat = layer.reshape(rows, -1) if w.ins else layer.reshape(-1)
-            flat = flat.T if w.ins and w.ins != ("vocab",) else flat
-            out[names[path_name(path)].format(i)] = np.ascontiguousarray(flat)
+        rows, columns = (int(np.prod([arch.sizes[axis] for axis in axes])) for axes in (w.ins, w.outs))
+        turned = bool(w.ins) and w.ins != ("vocab",)
+
+        def stored(layer: int | None) -> np.ndarray:
+            part = leaf if layer is None else jax.tree.map(lambda x: x[layer], leaf)
+            array = np.asarray(merged(part), np.float32).reshape((rows, columns) if w.ins else (columns,))
+            return np.ascontiguousarray(array.T if turned else array)
+
+        for layer in range(arch.layers) if w.stacked else [None]:
+            name = names[path_name(path)].format(layer)
+            readers[name] = partial(stored, layer)
+            shapes[name] = ((columns, rows) if turned else (rows, columns)) if w.ins else (columns,)
 
     jax.tree_util.tree_map_with_path(one, spec(arch), params, is_leaf=is_weight)
-    return out
+    return LazyTensors(readers, shapes)

@@ -90,10 +90,10 @@ def resolve(name: str, store: Store, precision: str = "auto", work: str = "sampl
         if role not in run.models:
             raise MissingError(f"the run {run.id} has no model {role!r}", fix=nearest(role, ["base", *run.models]))
         return adapted(store.get(run.models[role]), precision, work)
-    if (store.root / "artifacts" / name / "adapter.safetensors").exists():
-        return adapted(store.get(name), precision, work)
     if is_adapter_folder(name):
         return from_folder(Path(name), precision, work)
+    if (store.root / "artifacts" / name / "adapter.safetensors").exists():
+        return adapted(store.get(name), precision, work)
     return ready(base(name, precision, work))
 
 

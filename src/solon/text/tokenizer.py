@@ -162,6 +162,11 @@ class Tokenizer:
         sha.update(b"\0" + (self.template or "").encode())
         return sha.hexdigest()
 
+    @property
+    def layout(self) -> dict[str, Any]:
+        """All rules as `tokenizer.json` writes them."""
+        return json.loads(self._backend.to_str())
+
     @cached_property
     def _plain(self) -> Backend:
         """The same rules blind to control tokens. A second copy, because the switch would be shared by threads."""

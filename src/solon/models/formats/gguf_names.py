@@ -124,7 +124,7 @@ def _family(file: File, arch: str, config: dict[str, Any]) -> dict[str, Any]:
     ]
     if arch == "gemma2":
         caps = {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}
-        return extra | {key: float(_field(file, key.replace("ing", ""), cap)) for key, cap in caps.items()}
+        return extra | {key: float(_field(file, key, cap)) for key, cap in caps.items()}
     return extra | {
         "sliding_window_pattern": 6,
         "rope_local_base_freq": 10000.0,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from solon.core.errors import MissingError, ModelError
+from solon.core.errors import MissingError, ModelError, StorageError
 from solon.models.formats import Checkpoint, LazyTensors
 from solon.text.tokenizer import Tokenizer
 
@@ -116,3 +117,91 @@ def _licence(folder: Path) -> str:
         if found:
             return found[1].lower()
     return "unknown"
+
+
+DTYPES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
+SHARD = 5_000_000_000
+"""Bytes of weights after which a new file begins, as Hugging Face cuts them."""
+
+
+def write(
+    folder: Path, config: Mapping[str, Any], tensors: LazyTensors, tokenizer: Tokenizer, kind: str = "f32", shard: int = SHARD,
+) -> None:  # fmt: skip
+    """Write the folder that `read` reads and transformers loads: config, weights in files of at most `shard` bytes,
+    tokenizer with its chat template, and which tokens end a reply."""
+    ends = sorted(tokenizer.stop_ids, key=lambda id: (id != tokenizer.eos, id))
+    ids = {"bos_token_id": tokenizer.bos, "eos_token_id": tokenizer.eos, "pad_token_id": tokenizer.pad}
+    _write_object(folder / "config.json", {**config, **ids, "dtype": DTYPES[kind]})
+    _write_object(folder / "generation_config.json", {**ids, "eos_token_id": ends[0] if len(ends) == 1 else ends or None})
+    write_weights(folder, tensors, kind, shard)
+    write_tokenizer(folder, tokenizer)
+
+
+def write_weights(folder: Path, tensors: LazyTensors, kind: str, shard: int) -> None:
+    """One `model.safetensors`, or several and their index."""
+    width = 4 if kind == "f32" else 2
+    bytes_of = {name: width * prod(shape) for name, shape in tensors.shapes.items()}
+    shards: list[list[str]] = [[]]
+    for name in tensors:
+        if shards[-1] and sum(bytes_of[one] for one in shards[-1]) + bytes_of[name] > shard:
+            shards.append([])
+        shards[-1].append(name)
+    if len(shards) == 1:
+        save(folder / "model.safetensors", {name: tensors[name] for name in tensors}, kind)
+        return
+    weight_map: dict[str, str] = {}
+    for number, names in enumerate(shards):
+        file = f"model-{number + 1:05d}-of-{len(shards):05d}.safetensors"
+        save(folder / file, {name: tensors[name] for name in names}, kind)
+        weight_map |= dict.fromkeys(names, file)
+    _write_object(folder / INDEX, {"metadata": {"total_size": sum(bytes_of.values())}, "weight_map": weight_map})
+
+
+def save(path: Path, arrays: Mapping[str, np.ndarray], kind: str = "f32", metadata: Mapping[str, str] | None = None) -> None:
+    """Write one file. Raises `ModelError` for numbers that the type cannot hold, `StorageError` for a full disk."""
+    import ml_dtypes
+    import numpy as np
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    dtype = ml_dtypes.bfloat16 if kind == "bf16" else np.dtype(DTYPES[kind])
+    stored = {name: np.ascontiguousarray(finite(name, array, kind), dtype) for name, array in arrays.items()}
+    try:
+        save_file(stored, path, metadata={"format": "pt", **(metadata or {})})
+    except (SafetensorError, OSError) as error:
+        raise StorageError(f"{path.name} could not be written", got=error, fix="free some space, then retry") from error
+
+
+def finite(name: str, array: np.ndarray, kind: str) -> np.ndarray:
+    """The array, after a look whether every number is one and none is beyond float16."""
+    import numpy as np
+
+    largest = float(np.abs(array).max(initial=0.0))
+    if not np.isfinite(largest):
+        raise ModelError(f"the tensor {name!r} holds a number that is not finite", fix="the model is damaged; nothing was written")
+    if kind in ("f16", "q8_0") and largest > 65504:
+        raise ModelError(f"the tensor {name!r} is beyond the range of float16", got=largest, expected=65504, fix="use --type f32")
+    return array
+
+
+def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
+    """The tokenizer's three files. Most programs look for the chat template in `tokenizer_config.json`, newer ones in a
+    file of its own, so it stands in both; and where texts begin with BOS, `tokenizer.json` says so."""
+    tokenizer.save(folder)
+    settings = _object(folder / "tokenizer_config.json")
+    if tokenizer.template is not None:
+        _write_object(folder / "tokenizer_config.json", {**settings, "chat_template": tokenizer.template})
+    layout = _object(folder / "tokenizer.json")
+    if tokenizer.add_bos and tokenizer.bos is not None and layout.get("post_processor") in (None, {"type": "ByteLevel"}):
+        token = tokenizer.token(tokenizer.bos)
+        first, second = ({"Sequence": {"id": name, "type_id": type}} for type, name in enumerate("AB"))
+        mark = {"SpecialToken": {"id": token, "type_id": 0}}
+        layout["post_processor"] = {
+            "type": "TemplateProcessing", "single": [mark, first], "pair": [mark, first, second],
+            "special_tokens": {token: {"id": token, "ids": [tokenizer.bos], "tokens": [token]}},
+        }  # fmt: skip
+        (folder / "tokenizer.json").write_text(json.dumps(layout, ensure_ascii=False), "utf-8")
+
+
+def _write_object(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
