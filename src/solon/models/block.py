@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from solon.core.dense import bmm, dense, leaf_dtype, matmul
+from solon.core.dense import bmm, dense, leaf_dtype, rows, transposed
 from solon.core.taps import NO_TAPS, Taps
 from solon.core.weights import Tree
 from solon.models.architecture import Architecture, rope_frequencies
@@ -158,7 +158,7 @@ def run(
     Blocks stacked in one tree are scanned; a list of blocks is unrolled (faster when sampling on a CPU).
     """
     tables = rope(arch, positions_bt)
-    x = params["embed"][tokens_bt].astype(jnp.float32) * arch.embed_scale
+    x = rows(params["embed"], tokens_bt).astype(jnp.float32) * arch.embed_scale
     outer = taps.at(None)
     x = outer("embed", x)
 
@@ -217,14 +217,12 @@ def compute_dtype(params: Tree) -> Any:
 
 def logits(arch: Architecture, params: Tree, h: jax.Array) -> jax.Array:
     """`[... d] -> [... v]` float32."""
-    flat = h.reshape(-1, h.shape[-1])
-    out = matmul(flat, unembedding(arch, params)).reshape(*h.shape[:-1], -1)
-    return cap(arch, out)
+    return cap(arch, dense(h, unembedding(arch, params)))
 
 
-def unembedding(arch: Architecture, params: Tree) -> jax.Array:
-    """The output table `[d v]`."""
-    return params["embed"].T if arch.tied else params["unembed"]
+def unembedding(arch: Architecture, params: Tree) -> Any:
+    """The output table `[d v]`: an array or another leaf."""
+    return transposed(params["embed"]) if arch.tied else params["unembed"]
 
 
 def cap(arch: Architecture, out: jax.Array) -> jax.Array:

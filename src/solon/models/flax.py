@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from solon.core.dense import is_lora
+from solon.core.dense import is_adapter
 from solon.core.weights import Tree
 from solon.models.architecture import Architecture
 from solon.models.block import forward
@@ -27,7 +27,7 @@ class Decoder(nnx.Module):
 
     def __init__(self, arch: Architecture, tree: Tree):
         self.arch = arch
-        self.weights = nnx.data(jax.tree.map(_wrapped, tree, is_leaf=is_lora))
+        self.weights = nnx.data(jax.tree.map(_wrapped, tree, is_leaf=is_adapter))
 
     def __call__(self, tokens_bt: jax.Array) -> jax.Array:
         """Logits `[b t v]` float32 of unpadded rows."""
@@ -45,10 +45,10 @@ def params(module: Decoder) -> Tree:
 
 
 def _wrapped(leaf: Any) -> Any:
-    if not is_lora(leaf):
+    if not is_adapter(leaf):
         return nnx.Param(leaf)
-    base = jax.tree.map(_wrapped, leaf.base, is_leaf=is_lora)
-    return replace(leaf, base=base, a=nnx.LoRAParam(leaf.a), b=nnx.LoRAParam(leaf.b))
+    base = jax.tree.map(_wrapped, leaf.base, is_leaf=is_adapter)
+    return replace(leaf, base=base, **{name: nnx.LoRAParam(getattr(leaf, name)) for name in leaf.TRAINED})
 
 
 def _is_param(node: Any) -> bool:

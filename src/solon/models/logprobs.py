@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from solon.core.dense import merged
 from solon.core.weights import Tree
 from solon.models.architecture import Architecture
 from solon.models.block import hidden
@@ -28,7 +29,7 @@ def token_logprobs(arch: Architecture, params: Tree, hidden_nd: jax.Array, targe
     spare = -count % size
     h = jnp.pad(hidden_nd, ((0, spare), (0, 0)))
     targets = jnp.pad(targets_n, (0, spare))
-    table = params["embed"] if arch.tied else params["unembed"].T
+    table = merged(params["embed"]) if arch.tied else merged(params["unembed"]).T
     return _logprobs(arch.final_softcap, size, h, table, targets)[:count]
 
 
