@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -57,6 +58,7 @@ def _build(config: Dpo, start: Artifact, labels: Artifact, seed: int, draft: Dra
 
 def course(config: Dpo, model: Model, rows: Sequence[Record], seed: int, progress: Any) -> Course:
     """What is trained on the pairs that were not dropped; the model as it is now is the reference."""
+    model = replace(model, params=config.frozen(model))
     kept = [row for row in rows if not row.get("dropped")]
     replies = [encoded(model, row, side) for row in kept for side in ("first", "second")]
     with progress.task("reference", sum(len(one.ids) for one in replies), "tok") as advance:

@@ -12,22 +12,30 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from solon.core.artifacts import Draft, Record
 from solon.core.config import Config
 from solon.core.errors import DataError
+from solon.core.quantise import quantise
 from solon.core.weights import Tree
 from solon.learn import lora, trainer
-from solon.models.architecture import LINEAR
+from solon.models.architecture import LINEAR, spec
 from solon.models.load import Model
 
 EARLY = "early.json"
 
 
 class Fit(Config):
-    """How an adapter is trained. `batch` counts rows (or pairs) a step, `micro` how many of them are held at once."""
+    """How an adapter is trained. `batch` counts rows (or pairs) a step, `micro` how many of them are held at once.
 
+    `ranks` gives other ranks to matrices whose name (`blocks/3/q`) matches a pattern; `quantise` is the form in which the
+    frozen base is held.
+    """
+
+    kind: Literal["lora", "rslora", "dora", "bottleneck", "ia3"] = "lora"
+    quantise: Literal["none", "int8", "int4"] = "none"
+    ranks: dict[str, int] = {}
     rank: int = Field(16, ge=1)
     alpha: float = Field(32.0, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)
@@ -45,6 +53,31 @@ class Fit(Config):
         """Micro-batches by step."""
         size = max(round(self.batch / self.micro), 1)
         return [groups[i : i + size] for i in range(0, len(groups), size)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_targets(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and "targets" not in fields and fields.get("kind") in lora.TARGETS:
+            return {**fields, "targets": lora.TARGETS[fields["kind"]]}
+        return fields
+
+    @model_serializer(mode="wrap")
+    def _unchanged(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What was added later is left out where it is at its default, so that finished artifacts keep their ids."""
+        later = {"kind": "lora", "quantise": "none", "ranks": {}}
+        return {name: value for name, value in dump(self).items() if name not in later or value != later[name]}
+
+    def frozen(self, model: Model) -> Tree:
+        """The weights that the adapter is put on."""
+        return model.params if self.quantise == "none" else quantise(spec(model.arch), model.params, self.quantise)
+
+    @property
+    def saved(self) -> dict[str, Any]:
+        """What the adapter's file says of it."""
+        said: dict[str, Any] = {"rank": self.rank, "alpha": self.alpha, "targets": list(self.targets)}
+        said |= {"kind": self.kind} if self.kind != "lora" else {}
+        said |= {"ranks": self.ranks} if self.ranks else {}
+        return said | ({"quantise": self.quantise} if self.quantise != "none" else {})
 
 
 @dataclass(frozen=True)
@@ -67,8 +100,8 @@ class Course:
         """Train a fresh adapter on top of the model; `options` are those of `trainer.train`."""
         config = self.config
         params = lora.attach(
-            self.model.arch, self.model.params, rank=config.rank, alpha=config.alpha, seed=self.seed,
-            dropout=config.dropout, targets=config.targets,
+            self.model.arch, config.frozen(self.model), rank=config.rank, alpha=config.alpha, seed=self.seed,
+            dropout=config.dropout, targets=config.targets, kind=config.kind, ranks=config.ranks,
         )  # fmt: skip
         plan = trainer.Plan(
             steps=self.steps, learning_rate=config.learning_rate, seed=self.seed,
@@ -94,8 +127,7 @@ def fit(draft: Draft, course: Course) -> trainer.Result:
             report=lambda step, row: advance(tokens[step], f"loss {row['loss']:.3f}"),
             resumed=lambda done: advance(sum(tokens[:done]), before=True),
         )  # fmt: skip
-    saved = {"rank": config.rank, "alpha": config.alpha, "targets": list(config.targets)}
-    lora.save(draft.path, result.trained, saved)
+    lora.save(draft.path, result.trained, config.saved)
     draft.write("history.json", result.history)
     draft.facts["digest"] = digest(result.trained)
     return result
