@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 from solon.core.keys import seed_of
@@ -79,13 +80,18 @@ class _Reader:
         self.licences: dict[str, str] = {}
 
     def __call__(self, names: str, kind: str, split: Split) -> list[Any]:
-        rows: list[Any] = []
+        sources: list[list[Any]] = []
         for name in parts(names):
             found = catalogue.source(name, split, kind)
             self.digests[name] = found.digest
             self.licences[name] = found.licence
-            rows += found.rows
-        return sorted(rows, key=lambda row: seed_of("shuffle", self.seed, row.id))
+            sources.append(sorted(found.rows, key=lambda row: seed_of("shuffle", self.seed, row.id)))
+        return evenly(sources)
+
+
+def evenly(sources: Sequence[Sequence[Any]]) -> list[Any]:
+    """A row of each source in turn, so that the first so many are not all of the largest."""
+    return [row for turn in zip_longest(*sources, fillvalue=None) for row in turn if row is not None]
 
 
 def _apart(rows: Sequence[Any], heldout: Sequence[str]) -> list[Any]:
