@@ -193,8 +193,8 @@ def test_each_output_is_the_regression_on_its_known_texts() -> None:
     scaled = (x - x.mean(0)) / x.std(0)
     for j in (0, 5, HARM):
         given = np.isfinite(y[:, j])
-        theirs = LogisticRegression(C=made.facts["strength"], max_iter=1000, tol=1e-5).fit(scaled[given], y[given, j])
-        np.testing.assert_allclose(made.weight[j], theirs.coef_[0], atol=1e-5)
+        theirs = LogisticRegression(C=made.facts["strength"], max_iter=1000, tol=1e-9).fit(scaled[given], y[given, j])
+        np.testing.assert_allclose(made.weight[j], theirs.coef_[0], atol=1e-3)  # two stops of one convex descent
     assert np.mean((made.logits(x)[:, 0] > 0) == (y[:, 0] == 1)) > 0.5
     with pytest.raises(DataError, match="too few labelled texts to learn 'hate'"):
         y[:, OUTPUTS.index("hate")] = np.nan

@@ -10,7 +10,7 @@ import typer
 
 from solon.cli.show import Json, Runs, clean, emit, epilog, group, note, store, table
 
-HeadFile = Annotated[str, typer.Option("--head", metavar="NAME|FILE", help="A shipped head (minilm, smollm2), or a .json card beside its head.")]  # fmt: skip
+HeadFile = Annotated[str, typer.Option("--head", metavar="NAME|FILE", help="The shipped head, minilm, or the .json card that training wrote beside its head.")]  # fmt: skip
 
 
 def attach(app: typer.Typer) -> None:
@@ -19,7 +19,7 @@ def attach(app: typer.Typer) -> None:
     safety.command("train", epilog=epilog(
         "solon safety train", "solon safety train --encoder smollm2-135m-instruct", "solon safety train --out src/solon/safety/heads",
     ))(train)  # fmt: skip
-    safety.command("eval", epilog=epilog("solon safety eval", "solon safety eval --head smollm2 --json"))(evaluate)
+    safety.command("eval", epilog=epilog("solon safety eval", "solon safety eval --head mine/own.json --json"))(evaluate)
     safety.command("score", epilog=epilog(
         "solon safety score 'How do I kill a Python process?'", "cat texts.txt | solon safety score -",
     ))(score)  # fmt: skip

@@ -16,7 +16,7 @@ def score(items: Sequence[Item], head: str = "minilm") -> list[Score]:
     """How harmful each text is, or each conversation by its last turn: probability of every harm category and of any,
     severity from 0 to 3, whether it is flagged, and the id of the model card.
 
-    `head` is `minilm` (an encoder, fetched on first use) or `smollm2` (the language model's own hidden states). No score
+    `head` is `minilm` (an encoder, fetched on first use) or the path of a card that `solon safety train` wrote. No score
     depends on the items beside it. Raises `DataError` for an item that is neither a text nor a conversation."""
     from solon.safety import classifier
 

@@ -27,7 +27,7 @@ from solon.safety.taxonomy import CATEGORIES
 
 Item = str | Conversation | Sequence[Mapping[str, str]]
 SHIPPED = "minilm"
-HEADS = ("minilm", "smollm2")
+HEADS = ("minilm",)
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _folder(name: str) -> Any:
 
 @cache
 def load(name: str = SHIPPED) -> Classifier:
-    """A shipped head with its reader, `minilm` (fetched once, 84 MB) or `smollm2`, or the one whose card is at a path.
+    """A shipped head with its reader (`minilm`, fetched once, 84 MB), or the one whose card is at a path.
 
     Kept in memory. Raises `ModelError` where a file is not what the card says."""
     about = card(name)

@@ -30,6 +30,8 @@ HARM = len(CATEGORIES)
 FORMAT = 1
 FEWEST = 5
 """Texts of each kind without which no output is fitted, and no temperature or threshold either."""
+COMPONENTS = 256
+"""Fitting sees the features' main directions only: there are fewer texts than directions worth fitting."""
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
 FOLDS = 3
 
@@ -129,7 +131,8 @@ def fit(
     features = features.astype(np.float64)
     centre = features.mean(0)
     scale = np.maximum(features.std(0), 1e-6)
-    scaled = (features - centre) / scale
+    turn = _directions((features - centre) / scale)
+    scaled = ((features - centre) / scale) @ turn
     fold = fold_of(families)
     losses = np.zeros(len(STRENGTHS))
     for i, strength in enumerate(STRENGTHS):
@@ -142,9 +145,18 @@ def fit(
     told = dict(facts or {}) | {"strength": strength, "fold_loss": round(float(losses.min()), 6)}
     low = np.float32
     return Head(
-        np.array([row[0] for row in rows], low), np.array([row[1] for row in rows], low), centre.astype(low),
+        np.array([turn @ row[0] for row in rows], low), np.array([row[1] for row in rows], low), centre.astype(low),
         scale.astype(low), ones, ones / 2, told,
     )  # fmt: skip
+
+
+def _directions(scaled: Floats) -> Floats:
+    """The main directions of the texts as columns, `[features, at most COMPONENTS]`."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        _, vectors = np.linalg.eigh(scaled.T @ scaled)
+    return vectors[:, -COMPONENTS:]
 
 
 def fold_of(families: Sequence[str]) -> NDArray[np.int64]:

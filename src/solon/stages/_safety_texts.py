@@ -29,8 +29,8 @@ HELD_OUT = {
 VALIDATION = dict.fromkeys(HELD_OUT, 0.2) | {"madlibs": 0.0}
 """The share of the other families that temperatures and thresholds are chosen on. The madlibs judge by 28 words only: a
 fifth of them would be all kind or all unkind."""
-MOST = {"madlibs": (600, 1500)}
-"""Of a set made by templates, at most so many texts for fitting and for testing, the first by hash."""
+MOST = {"madlibs": (600, 1500), "hh_harmless": (200, 300)}
+"""Of a set made by templates, and of the pairs, at most so many for fitting and for testing, the first by hash."""
 STARTER = ("red_team", "benign", "helpful_prompts")
 FILES = {
     "moderation": "openai_moderation_samples/samples-dev.jsonl.gz",
@@ -153,9 +153,10 @@ COMPLIES = {"harm_refused": (False, True), "bare_refusal": (False, False), "over
 
 def replies(side: Side) -> list[Reply]:
     """Replies with labels of their own (starter pairs) and pairs of which only the order is known (hh-rlhf harmless).
+    Pairs calibrate nothing, so the validation side has none.
 
     The held-out sides are `solon.curate`'s, which go by the user's first turn."""
-    out = []
+    out, pairs = [], []
     for name, held in (("starter:labelled_pairs", starter.SETS["labelled_pairs"].heldout), ("shared:hh_harmless", 0.4)):
         for pair in catalogue.labelled_pairs(name):
             family = normalised(text_of(pair))
@@ -163,14 +164,15 @@ def replies(side: Side) -> list[Reply]:
                 continue
             asked = pair.prompt[-1].content
             if name == "shared:hh_harmless":
-                out.append(Reply("hh_harmless", asked, pair.chosen, None, None, family, worse=pair.rejected))
+                pairs.append(Reply("hh_harmless", asked, pair.chosen, None, None, family, worse=pair.rejected))
                 continue
             good, bad = COMPLIES.get(pair.kind, (None, None))
             harmful = pair.kind == "harm_refused"
             known_harmless = pair.kind in COMPLIES
             out.append(Reply("labelled_pairs", asked, pair.chosen, False if known_harmless else None, good, family))
             out.append(Reply("labelled_pairs", asked, pair.rejected, harmful if known_harmless else None, bad, family))
-    return out
+    pairs.sort(key=lambda row: seed_of("most", row.prompt, row.text))
+    return out + ([] if side == "validation" else pairs[: MOST["hh_harmless"][side == "test"]])
 
 
 def xstest_replies() -> list[Reply]:
