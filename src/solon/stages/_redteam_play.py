@@ -49,7 +49,7 @@ def play(
                 talks[i].tokens += len(reply.tokens)
                 done[i] = (*done[i], Message("assistant", reply.text.strip() or "..."))
             if advance:
-                advance(sum(len(talks[i].replies) == len(one.asks) for i in part if isinstance(one := scripts[i], Script)))
+                advance(sum(len(talks[i].replies) == len(said.asks) for i in part if isinstance(said := scripts[i], Script)))
         depth += 1
     if advance:
         advance(sum(bool(talk.fault) for talk in talks))
