@@ -108,9 +108,8 @@ def theirs_and_ours(items, suite, model, samples) -> tuple[dict[str, float], flo
     figures: dict[str, list[float]] = {}
     gap = 0.0
     for item, sample, (read, _) in zip(items, samples, answers.read_options(model, items, Count(), meter), strict=True):
-        asked = [sample["arguments"][f"gen_args_{i}"] for i in range(len(sample["arguments"]))]
-        assert {one["arg_0"] for one in asked} == {item.context}
-        theirs = {one["arg_1"]: float(resp[0][0]) for one, resp in zip(asked, sample["resps"], strict=True)}
+        assert {context for context, _ in sample["arguments"]} == {item.context}
+        theirs = {option: float(resp[0][0]) for (_, option), resp in zip(sample["arguments"], sample["resps"], strict=True)}
         for option, nats in zip(item.options, read.nats, strict=True):
             if item.delimiter + option in theirs:
                 gap = max(gap, abs(theirs[item.delimiter + option] - nats))
@@ -294,7 +293,8 @@ TEXTS = (
 
 
 def test_ifeval_equals_the_reference(reference):
-    """Each check of each row on many replies; languages are told apart by other means, so they are counted apart."""
+    """Each check of each row on many replies. Languages are told apart by other means, so those checks are counted apart,
+    on texts of eight different words or more."""
     from solon.evals.ifeval.checks import CHECKS, follows, follows_loosely
 
     rows = shared("ifeval/input_data_dev.jsonl.gz") or []
@@ -313,6 +313,8 @@ def test_ifeval_equals_the_reference(reference):
             theirs = bool(text.strip()) and bool(checker.check_following(text))
             ours = follows(text, kind, given)
             if kind in ("language:response_language", "change_case:english_capital", "change_case:english_lowercase"):
+                if len(set(re.findall(r"\w{2,}", text.lower()))) < 8:
+                    continue  # on fragments the reference guesses: it takes "yes" for Turkish and "war" for Somali
                 other = [other[0] + (ours == theirs), other[1] + 1]
                 continue
             compared += 1

@@ -27,7 +27,7 @@ LETTERS = {
 }  # fmt: skip
 """Letters that speak for a language among those of its script; each counts a little, words count more."""
 WORDS = {
-    "en": "the of and to in is that for it with as was on are be this by have from or an at not which you we his they i your",
+    "en": "the of and to in is that for it with as was on are be this by have from or an at not which you we his they i your a my has had will can their there what when who if so more about no answer here",
     "es": "de la que el en y a los se del las por un para con no una su al lo como más pero sus le ya o este sí porque muy todo toda derecho ni nadie será o sin esta tiene persona",
     "pt": "de a o que e do da em um para é com não uma os no se na por mais as dos como mas foi ao ele das tem à seu sua você todo toda direito ou será nem ser ninguém pessoa sem",
     "fr": "de la le et les des en un du une que est pour qui dans a par plus pas au sur ne se ce il sont avec vous nous cette l d s n qu tout toute droit ou être aux sans",
