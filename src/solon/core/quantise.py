@@ -7,6 +7,7 @@ so a frozen base never stands in memory unpacked as a whole; no gradient reaches
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -129,23 +130,35 @@ def _unpacked(codes: jax.Array, largest: jax.Array) -> jax.Array:
 
 def int8(array: jax.Array, stacked: int, n_in: int, low: Any) -> Int8:
     """Round `[*stacked, *ins, *outs]` to 255 steps for each output channel; a channel of zeros stays one."""
-    full = jnp.asarray(array, F32)
+    q, scale = _in_8_bits(array, stacked, n_in)
+    return Int8(q, scale, str(jnp.dtype(low)))
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _in_8_bits(array: jax.Array, stacked: int, n_in: int) -> tuple[jax.Array, jax.Array]:
+    full = array.astype(F32)
     largest = jnp.max(jnp.abs(full), tuple(range(stacked, stacked + n_in)), keepdims=True)
     scale = jnp.where(largest > 0, largest, 1.0) / 127
-    return Int8(jnp.round(full / scale).astype(jnp.int8), scale, low=str(jnp.dtype(low)))
+    return jnp.round(full / scale).astype(jnp.int8), scale
 
 
 def int4(array: jax.Array, stacked: int, n_in: int, low: Any, turned: bool = False) -> Int4:
     """Round each weight to the nearest level of its block."""
+    codes, largest = _in_4_bits(array, stacked, n_in, turned)
+    return Int4(codes, largest, array.shape[stacked:], str(jnp.dtype(low)), turned)
+
+
+@partial(jax.jit, static_argnums=(1, 2, 3))
+def _in_4_bits(array: jax.Array, stacked: int, n_in: int, turned: bool) -> tuple[jax.Array, jax.Array]:
     lead, shape = array.shape[:stacked], array.shape[stacked:]
-    full = jnp.asarray(array, F32).reshape(*lead, prod(shape[:n_in]), -1)
+    full = array.astype(F32).reshape(*lead, prod(shape[:n_in]), -1)
     full = jnp.swapaxes(full, -1, -2) if turned else full
     spare = [(0, 0)] * stacked + [(0, -full.shape[-2] % BLOCK), (0, 0)]
     blocks = jnp.pad(full, spare).reshape(*lead, -1, BLOCK, full.shape[-1])
     largest = jnp.max(jnp.abs(blocks), -2, keepdims=True)
     middles = jnp.asarray((LEVELS[1:] + LEVELS[:-1]) / 2)
     codes = jnp.searchsorted(middles, blocks / jnp.where(largest > 0, largest, 1.0)).astype(jnp.uint8)
-    return Int4(codes[..., :32, :] | codes[..., 32:, :] << 4, largest, shape, str(jnp.dtype(low)), turned)
+    return codes[..., :32, :] | codes[..., 32:, :] << 4, largest
 
 
 KINDS = ("int8", "int4")
