@@ -96,7 +96,8 @@ class Head:
             raise ModelError(f"{what} is damaged or no head", got=error, fix="make it again: solon safety train") from error
         if facts.pop("format", None) != FORMAT or tuple(facts.pop("outputs", ())) != OUTPUTS:
             raise ModelError(f"{what} was made for another taxonomy", fix="make it again: solon safety train")
-        width, shapes = arrays["weight"].shape[-1], {name: (len(OUTPUTS),) for name in ARRAYS}
+        width = arrays["weight"].shape[-1]
+        shapes: dict[str, tuple[int, ...]] = {name: (len(OUTPUTS),) for name in ARRAYS}
         shapes |= {"weight": (len(OUTPUTS), width), "centre": (width,), "scale": (width,)}
         wrong = [name for name in ARRAYS if arrays[name].shape != shapes[name] or not np.isfinite(arrays[name]).all()]
         if wrong:
@@ -146,7 +147,7 @@ def fit(
     low = np.float32
     return Head(
         np.array([turn @ row[0] for row in rows], low), np.array([row[1] for row in rows], low), centre.astype(low),
-        scale.astype(low), ones, ones / 2, told,
+        scale.astype(low), ones, ones / low(2), told,
     )  # fmt: skip
 
 

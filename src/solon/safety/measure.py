@@ -84,7 +84,7 @@ def ece(y: NDArray[Any], p: Floats) -> float:
 
 
 def measure(
-    what: Callable[..., float], y: Sequence[Any], *columns: Sequence[Any], clusters: Sequence[Hashable], name: str
+    what: Callable[..., float], y: Any, *columns: Any, clusters: Sequence[Hashable], name: str
 ) -> Measured:
     """`what(y, *columns)` with its interval; `name` seeds the resampling. Resamples without both classes are left out."""
     truth, others = np.asarray(y, bool), [np.asarray(column) for column in columns]

@@ -94,7 +94,7 @@ class Watcher:
 @partial(jax.jit, static_argnums=0, donate_argnums=2)
 def _step(arch: Architecture, params: Any, pages: list[Pages], id: jax.Array, place: jax.Array) -> tuple[jax.Array, list[Pages]]:
     position = place[None, None]
-    attend = attend_cached(arch, compute_dtype(params), position, 0, decoding=True)
+    attend = attend_cached(arch, compute_dtype(params), position, jnp.int32(0), decoding=True)
     states = [(None, page) for page in pages]
     _, new, seen = run(arch, params, id[None, None], position, attend, states=states, taps=Taps(keep=frozenset({"resid_post"})))
     return seen["resid_post"][-1, 0, 0], new

@@ -119,7 +119,7 @@ def merge(name: str, store: Store, out: Path, order: Order, progress: Any = None
         back = read(folder)
         checked = compare(model, from_checkpoint(name, back), order.limit)
         with progress.task("keep what undoes it", len(found), "weights") as advance:
-            _write_undo(folder / UNDO, plain, back.tensors, found, advance)
+            _write_undo(folder / UNDO, plain, back.tensors, _by_tensor(found), advance)
         made = record(model, source, folder, order, checked)
         made |= {"merged": [*before, deltas.digest(found)], "unmerged": tensors_digest(plain)}
         finish(folder, made)
@@ -143,25 +143,31 @@ def _not_merged(model: Model, before: Sequence[str]) -> Deltas:
     return found
 
 
+def _by_tensor(found: Deltas) -> Deltas:
+    return {f"{module}.weight": delta for module, delta in found.items()}
+
+
 def _write_undo(path: Path, plain: LazyTensors, merged: Mapping[str, np.ndarray], found: Deltas, advance: Any) -> None:
-    """For every changed weight the difference, in units of the last place, between the base and what subtraction gives."""
+    """For every changed weight the difference, in units of the last place, between the base and what subtraction gives.
+    Weights without a delta change too where the merged model is kept in fewer bits."""
     try:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for module, delta in found.items():
-                name = f"{module}.weight"
-                steps = (_bits(plain[name]) - _bits(_less(merged[name], delta))).view(np.int32)
+            for name in merged:
+                steps = (_bits(plain[name]) - _bits(_less(merged[name], found.get(name)))).view(np.int32)
+                if name not in found and not steps.any():
+                    continue
                 # Small numbers of either sign become small numbers without one, which compress well.
                 folded = ((steps << 1) ^ (steps >> 31)).view(np.uint32)
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                     np.lib.format.write_array(file, folded.astype(_narrow(folded)), allow_pickle=False)
-                advance(1)
+                advance(name in found)
     except OSError as error:
         raise StorageError(f"{path.name} could not be written", got=error, fix="free some space, then retry") from error
 
 
-def _less(merged: np.ndarray, delta: Delta) -> np.ndarray:
+def _less(merged: np.ndarray, delta: Delta | None) -> np.ndarray:
     """About the base. DoRA scales its sum, which subtraction does not undo: there all of the way is kept."""
-    return merged if delta.m is not None else merged - deltas.array(delta)
+    return merged if delta is None or delta.m is not None else merged - deltas.array(delta)
 
 
 def _narrow(values: np.ndarray) -> Any:
@@ -188,7 +194,7 @@ def unmerge(folder: Path, adapter: str, store: Store, out: Path, force: bool = F
         raise ConfigError("this is not the adapter that was merged", got=deltas.digest(found)[:16], expected=made["merged"][-1][:16], fix=fix)
     order = Order("hf", force=force)
     with (progress or Silent()).task("take the adapter out", len(found), "weights") as advance:
-        tensors = _unmerged(folder / UNDO, checkpoint.tensors, found, advance)
+        tensors = _unmerged(folder / UNDO, checkpoint.tensors, _by_tensor(found), advance)
         if tensors_digest(tensors) != made["unmerged"]:
             raise ModelError("the base could not be restored bit for bit, so nothing was written", fix="the merged folder was changed after it was made")
     with whole(out, force) as aside:
@@ -215,12 +221,11 @@ def _merged_record(folder: Path) -> Record:
 def _unmerged(path: Path, merged: Mapping[str, np.ndarray], found: Deltas, advance: Any) -> LazyTensors:
     out: dict[str, np.ndarray] = {}
     with np.load(path, allow_pickle=False) as undo:
-        for module, delta in found.items():
-            name = f"{module}.weight"
+        for name in undo.files:
             folded = undo[name].astype(np.uint32)
             steps = (folded >> 1) ^ (np.uint32(0) - (folded & 1))
-            out[name] = (_bits(_less(merged[name], delta)) + steps).view(np.float32)
-            advance(1)
+            out[name] = (_bits(_less(merged[name], found.get(name))) + steps).view(np.float32)
+            advance(name in found)
     shapes = {name: tuple(merged.shapes[name]) for name in merged}  # type: ignore[attr-defined]
     return LazyTensors({name: (lambda name=name: out[name] if name in out else merged[name]) for name in merged}, shapes)  # type: ignore[misc]
 

@@ -7,7 +7,7 @@ same random keys, so that every comparison is paired.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from pydantic import Field
 
 from solon.core.artifacts import Artifact, Draft, Record, Store
 from solon.core.config import Config
+from solon.core.dense import merge
 from solon.core.records import (
     Conversation,
     Demonstration,
@@ -70,6 +71,7 @@ def evaluate(store: Store, config: Evaluate, model: Model, source: str, held: He
 
 def _build(config: Evaluate, model: Model, held: Held, seed: int, draft: Draft) -> None:
     items = _items(config, held)
+    model = replace(model, params=merge(model.params))  # read many times, so without its parts
     engine = Engine(model)
     with draft.progress.task("replies", len(items) * config.draw.max_tokens, "tok") as advance:
         again = lambda part: shard(config, engine, part, seed, draft, advance)  # noqa: E731

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from solon.core.artifacts import Artifact, Store, file_digest
-from solon.core.dense import merge
 from solon.core.errors import MissingError, ModelError, nearest
 from solon.core.precision import dtype_of
 from solon.learn import lora
@@ -30,8 +29,6 @@ def adapted(artifact: Artifact, precision: str = "auto", work: str = "sampling")
     params = model.params
     for link in chain:
         params = lora.load_onto(model.arch, params, link.path)
-    if work == "sampling":  # nobody asks for the parts, and the whole is smaller and quicker to read
-        params = merge(params)
     return replace(model, name=artifact.id, params=params, tokenizer=tokenizer_for(model))
 
 

@@ -18,7 +18,6 @@ from solon.core.errors import ConfigError, MissingError, nearest
 from solon.core.keys import rng
 from solon.core.records import Conversation, as_json
 
-
 TRIES = 8
 """Draws for one new wording, before a family counts as having no more."""
 
