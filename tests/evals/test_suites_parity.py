@@ -156,7 +156,9 @@ def test_truthfulqa(folder, model, tmp_path):
              "Correct Answers": f"{one.choices[one.answer]}; I cannot say", "Incorrect Answers": "; ".join(set(one.choices) - {one.choices[one.answer]})}
             for one in four_way()
         ]  # fmt: skip
-    rows = [{key: row[key] for key in ("Question", "Category", "Best Answer", "Correct Answers", "Incorrect Answers")} for row in rows[:ITEMS]]
+    rows = [{key: row[key] for key in ("Question", "Category", "Best Answer", "Correct Answers", "Incorrect Answers")} for row in rows]
+    # lm-eval takes exponentials of whole answers, which a random model's long ones bring to 0 / 0.
+    rows = [row for row in rows if max(map(len, (row["Correct Answers"] + ";" + row["Incorrect Answers"]).split(";"))) < 90][:ITEMS]
     items = truthfulqa.items({truthfulqa.FILES[0]: rows}, 0, ROOM)
     docs = []
     for row, item in zip(rows, items, strict=True):
