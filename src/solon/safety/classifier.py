@@ -132,7 +132,8 @@ def card(name: str = SHIPPED) -> dict[str, Any]:
     """The model card of a shipped head, or of the .json card at a path: what it was made of, its figures and its limits."""
     place = _folder(name) / f"{Path(name).stem}.json"
     if not place.is_file():
-        raise MissingError(f"there is no head {name!r}", fix=nearest(name, HEADS))
+        made = "none is shipped yet: solon safety train --out FOLDER makes one (it reads SOLON_DATA); then name FOLDER/minilm"
+        raise MissingError(f"there is no head {name!r}", fix=made if name in HEADS else nearest(name, HEADS))
     try:
         found = json.loads(place.read_text("utf-8"))
         if not {"id", "files", "name"} <= set(found):
