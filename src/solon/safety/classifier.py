@@ -132,7 +132,7 @@ def card(name: str = SHIPPED) -> dict[str, Any]:
     """The model card of a shipped head, or of the .json card at a path: what it was made of, its figures and its limits."""
     place = _folder(name) / f"{Path(name).stem}.json"
     if not place.is_file():
-        made = "none is shipped yet: solon safety train --out FOLDER makes one (it reads SOLON_DATA); then name FOLDER/minilm"
+        made = "the package is incomplete: install it again, or make the head with solon safety train --out FOLDER"
         raise MissingError(f"there is no head {name!r}", fix=made if name in HEADS else nearest(name, HEADS))
     try:
         found = json.loads(place.read_text("utf-8"))
