@@ -73,7 +73,7 @@ ghost = jax.eval_shape(lambda p: lora.attach(big, quantise(spec(big), p, "int4")
 spots = named(placed(spec(big), ghost, where))
 whole = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(ghost))
 mine = sum(int(np.prod(spots[k].shard_shape(x.shape))) * x.dtype.itemsize for k, x in named(ghost).items())
-assert 0.125 <= mine / whole < 0.13, mine / whole
+assert 0.125 <= mine / whole < 0.14, mine / whole  # norms, scales and the inner side of adapters stay whole
 print("largest difference of the loss", abs(float(other) - float(value)), "; share of a device", mine / whole)
 """
 
