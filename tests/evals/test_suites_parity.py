@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 pytest.importorskip("torch")
@@ -157,8 +158,7 @@ def test_truthfulqa(folder, model, tmp_path):
             for one in four_way()
         ]  # fmt: skip
     rows = [{key: row[key] for key in ("Question", "Category", "Best Answer", "Correct Answers", "Incorrect Answers")} for row in rows]
-    # lm-eval takes exponentials of whole answers, which a random model's long ones bring to 0 / 0.
-    rows = [row for row in rows if max(map(len, (row["Correct Answers"] + ";" + row["Incorrect Answers"]).split(";"))) < 90][:ITEMS]
+    rows = rows[:ITEMS]
     items = truthfulqa.items({truthfulqa.FILES[0]: rows}, 0, ROOM)
     docs = []
     for row, item in zip(rows, items, strict=True):
@@ -173,7 +173,13 @@ def test_truthfulqa(folder, model, tmp_path):
         figures, gap = theirs_and_ours(items, truthfulqa, model, samples)
         print(f"{name}: n {len(items)}, largest gap {gap:.1e} nats, {figures[figure]:.4f}")
         tolerance = 1e-12 if figure == "mc1" else 1e-4  # mc2 is a sum of probabilities, no count
-        assert figures[figure] == pytest.approx(results["acc,none"], abs=tolerance)
+        stated = results["acc,none"]
+        if np.isnan(stated):  # its exponentials of a random model's long answers are all 0; the same formula without underflow
+            assert figure == "mc2"
+            likely = [softmax([float(resp[0][0]) for resp in sample["resps"]]) for sample in samples]
+            labels = [np.array(sample["doc"]["mc2_targets"]["labels"], bool) for sample in samples]
+            stated = np.mean([p[right].sum() for p, right in zip(likely, labels, strict=True)])
+        assert figures[figure] == pytest.approx(stated, abs=tolerance)
 
 
 def test_hhh_and_every_normalisation(folder, model, tmp_path):

@@ -5,7 +5,9 @@ Notes come from the stages and hold figures (a loss, a count). Prompts, replies 
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,17 +20,34 @@ NOTE = 48
 
 
 class Progress:
-    """The terminal's form of `solon.core.artifacts.Silent`."""
+    """The terminal's form of `solon.core.artifacts.Silent`.
+
+    Python drops a Ctrl-C that falls into a finaliser or a callback of a library. So it is also written down, and what is
+    shown next raises it again.
+    """
 
     def __init__(self, stream: TextIO | None = None, now: Callable[[], float] = time.monotonic):
+        self._stopped = False
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._stop)
         self.stream = stream or sys.stderr
         self.now = now
         self.depth = 0
         self._live: Any = None
 
+    def _stop(self, *_: Any) -> None:
+        self._stopped = True
+        raise KeyboardInterrupt
+
+    def _go_on(self) -> None:
+        if self._stopped:
+            self._stopped = False
+            raise KeyboardInterrupt
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """One stage of a recipe; says how long it took."""
+        self._go_on()
         begin = self.now()
         self._say("  " * self.depth + name)
         self.depth += 1
@@ -75,6 +94,7 @@ class Progress:
         line = bars.add_task(name, total=total or None, figures="")
 
         def advance(by: float = 1, note: str = "", before: bool = False) -> None:
+            self._go_on()
             pace.add(by, note, before)
             bars.update(line, completed=pace.done, figures=pace.figures())
 
@@ -93,6 +113,7 @@ class Progress:
 
         def advance(by: float = 1, note: str = "", before: bool = False) -> None:
             nonlocal last
+            self._go_on()
             pace.add(by, note, before)
             if self.now() - last >= PAUSE:
                 last = self.now()
