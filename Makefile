@@ -1,7 +1,7 @@
 # Everything that is typed on a fresh machine. A second call is quick: a stamp is redone only when pyproject.toml changes.
 #
 #   make align                    align the quickstart model; its last line says where the report is
-#   make align RECIPE=... ARGS="finetune.rank=32"
+#   make align RECIPE=... ARGS="sl.rank=32"
 #   make test  ARGS="-k tokenizer"
 #   make help                     the rest
 

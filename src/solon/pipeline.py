@@ -63,10 +63,11 @@ def align(recipe_path: str, overrides: list[str], store: Store, progress: Any = 
 
     # Evidence: all four models on the same held-out items, and the decision.
     made = {"helpful": helpful, "sl": sl, "aligned": aligned}
-    reader = models.ready(models.base(plan.model))
+    reader = models.ready(models.base(plan.model, work="batches"))
     evaluations = {"base": evaluate(store, plan.evaluate, reader, published, data.held, data.digests, plan.seed)}
     for role, one in made.items():
-        evaluations[role] = evaluate(store, plan.evaluate, models.adapted(one), one.id, data.held, data.digests, plan.seed)
+        model = models.adapted(one, work="batches")
+        evaluations[role] = evaluate(store, plan.evaluate, model, one.id, data.held, data.digests, plan.seed)
     figures = compare(store, evaluations, judge, certified, book)
     stages = {"certify": certified, "revise": revised, "screen": screened, "answers": kept, "pairs": drawn}
     run = run.ended(made, evaluations, **stages, feedback=labels, compare=figures)

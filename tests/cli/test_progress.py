@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 
 import pytest
 
@@ -87,3 +88,21 @@ def test_what_a_stopped_call_did_counts_but_is_not_timed() -> None:
     pace.add(20, "")
     assert pace.percent() == "60 %, " and pace.rate() == 4.0 and "10 s left" in pace.figures()
     assert pace.summary().startswith("20 tok in ")
+
+
+def test_a_swallowed_interrupt_is_raised_again() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    progress = Progress(io.StringIO(), Clock())
+    try:
+        progress.listen()
+        with pytest.raises(KeyboardInterrupt), progress.task("t", 2) as advance:
+            advance(1)
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                pass  # as a library's callback does
+            advance(1)
+        with progress.task("t", 1) as advance:  # it is raised once
+            advance(1)
+    finally:
+        signal.signal(signal.SIGINT, before)

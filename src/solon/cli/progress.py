@@ -20,20 +20,20 @@ NOTE = 48
 
 
 class Progress:
-    """The terminal's form of `solon.core.artifacts.Silent`.
-
-    Python drops a Ctrl-C that falls into a finaliser or a callback of a library. So it is also written down, and what is
-    shown next raises it again.
-    """
+    """The terminal's form of `solon.core.artifacts.Silent`."""
 
     def __init__(self, stream: TextIO | None = None, now: Callable[[], float] = time.monotonic):
         self._stopped = False
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._stop)
         self.stream = stream or sys.stderr
         self.now = now
         self.depth = 0
         self._live: Any = None
+
+    def listen(self) -> None:
+        """Python drops a Ctrl-C that falls into a finaliser or a callback of a library. From here on it is also written
+        down, and whatever is shown next raises it again."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._stop)
 
     def _stop(self, *_: Any) -> None:
         self._stopped = True

@@ -120,7 +120,9 @@ def store(runs: Path | None, quiet: bool = False) -> Store:
         return Store(runs)
     from solon.cli.progress import Progress
 
-    return Store(runs, Progress())
+    progress = Progress()
+    progress.listen()
+    return Store(runs, progress)
 
 
 def size(count: float, unit: str = "") -> str:

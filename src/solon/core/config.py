@@ -36,7 +36,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def override(content: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
-    """Apply `finetune.rank=32` style overrides; values are read as YAML."""
+    """Apply `sl.rank=32` style overrides; values are read as YAML."""
     import yaml
 
     for assignment in assignments:

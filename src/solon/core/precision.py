@@ -11,8 +11,9 @@ from solon.core.errors import ConfigError
 
 @cache
 def fast_dtype(work: str) -> str:
-    """`bfloat16` where the device is faster with it, else `float32`. `work` is `training` (large products) or `sampling`
-    (few rows at a time: without a matrix unit the conversions cost more than they save, docs/design/004)."""
+    """`bfloat16` where the device is faster with it, else `float32`. `work` is `training` (large products), `batches`
+    (dozens of rows sampled at once) or `sampling` (also few rows or one: without a matrix unit the conversions then cost
+    more than they save, docs/design/004)."""
     import jax
 
     if jax.default_backend() != "cpu":
@@ -21,7 +22,7 @@ def fast_dtype(work: str) -> str:
         flags = set(Path("/proc/cpuinfo").read_text().split())
     except OSError:  # not Linux
         return "float32"
-    helps = {"amx_bf16", "avx512_bf16"} if work == "training" else {"amx_bf16"}
+    helps = {"amx_bf16"} if work == "sampling" else {"amx_bf16", "avx512_bf16"}
     return "bfloat16" if helps & flags else "float32"
 
 

@@ -52,13 +52,13 @@ def folder(name: str, root: Path | str | None = None) -> Path:
 def read(source: Shared, root: Path | str | None = None) -> Iterator[tuple[str, list[Any]]]:
     """Each file's name with its records."""
     for file in source.files:
-        path = _path(file, root)
-        yield file, source.make(list(_lines(path) if file.endswith(".txt.gz") else rows.read(path)))
+        place = path(file, root)
+        yield file, source.make(list(_lines(place) if file.endswith(".txt.gz") else rows.read(place)))
 
 
 def files_digest(source: Shared, root: Path | str | None = None) -> str:
     """SHA-256 of the file, or of the files' hashes."""
-    hashes = [file_digest(_path(file, root)) for file in source.files]
+    hashes = [file_digest(path(file, root)) for file in source.files]
     return hashes[0] if len(hashes) == 1 else digest(hashes, 64)
 
 
@@ -72,14 +72,14 @@ def licence(source: Shared, root: Path | str | None = None) -> str:
     return "; ".join(dict.fromkeys(found))
 
 
-def _path(file: str, root: Path | str | None) -> Path:
+def path(file: str, root: Path | str | None = None) -> Path:
+    """Where a file such as `mmlu/questions.csv` lies. Raises `MissingError` that names the folder and the way out."""
     name, _, rest = file.partition("/")
-    path = folder(name, root) / rest
-    if not path.is_file():
-        raise MissingError(
-            f"the data set {name!r} lacks a file", expected=path, fix=f"see {name}/SOURCE.md for its origin"
-        )
-    return path
+    place = folder(name, root) / rest
+    if not place.is_file():
+        fix = f"see {name}/SOURCE.md for its origin"
+        raise MissingError(f"the data set {name!r} lacks a file", expected=place, fix=fix)
+    return place
 
 
 def _lines(path: Path) -> Iterator[Row]:

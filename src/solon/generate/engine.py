@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solon.core.dense import merge
+from solon.core.dense import is_leaf, merge
 from solon.core.errors import DataError
 from solon.core.keys import seed_of
 from solon.core.records import Reply
@@ -25,10 +25,10 @@ from solon.core.weights import Tree, unstack
 from solon.generate.cache import Pages, Prefix, attend_cached, cache_dtype, empty, prefix_of
 from solon.generate.sample import Enabled, Settings, choose
 from solon.models.architecture import Architecture
-from solon.models.block import compute_dtype, logits, run
+from solon.models.block import compute_dtype, logits, run, unembedding
 from solon.models.load import Model
 
-CACHE_BYTES = 512 << 20  # of all slots together: long prompts get fewer slots, so that memory stays bounded
+CACHE_BYTES = 768 << 20  # of all slots together: long prompts get fewer slots, so that memory stays bounded
 PAUSE = 8  # tokens between two looks at which rows have finished
 SHORTEST_PREFIX = 16
 PREFILL_ROWS = (16, 4)  # prompts read at once; fewer are filled up, so that few programs are compiled
@@ -79,6 +79,10 @@ class Engine:
         self.arch, self.tokenizer, self.slots = model.arch, model.tokenizer, slots
         self.stacked = jax.tree.map(jnp.asarray, merge(model.params))
         self.unrolled = {**self.stacked, "blocks": unstack(self.stacked["blocks"], self.arch.layers)}
+        table = unembedding(self.arch, self.stacked)
+        if not is_leaf(table) and table.dtype == jnp.bfloat16:
+            # The product with a transposed bf16 table takes ten times as long on a CPU as with one that lies so in memory.
+            self.unrolled["unembed"] = jnp.asarray(np.ascontiguousarray(table))
         self.stop_ids = jnp.array(sorted(self.tokenizer.stop_ids) or [-1], jnp.int32)
 
     def sample(

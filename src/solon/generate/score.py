@@ -36,7 +36,8 @@ def _batches(rows: Sequence[Tokens], context: int) -> list[tuple[list[int], Batc
     groups = in_groups([[row] for row in rows], length, lines)
     if not groups:
         return []
-    shape = Shape(lines, length, lines * length, -(-max(map(len, groups)) // 16) * 16)
+    wanted = max(sum(sum(map(bool, rows[i].learn[1:])) for i in group) for group in groups)
+    shape = Shape(lines, length, -(-max(wanted, 1) // 128) * 128, -(-max(map(len, groups)) // 16) * 16)
     return [(group, batch([rows[i] for i in group], shape)) for group in groups]
 
 

@@ -150,7 +150,8 @@ def save(folder: Path, trained: dict[str, dict[str, Any]], settings: dict[str, A
 
     from safetensors.numpy import save_file
 
-    tensors = {f"{name}.{part}": np.asarray(x) for name, parts in trained.items() for part, x in parts.items()}
+    # safetensors writes an array as it lies in memory, so a transposed one would come back wrong and without an error.
+    tensors = {f"{name}.{part}": np.ascontiguousarray(x) for name, parts in trained.items() for part, x in parts.items()}
     save_file(tensors, folder / "adapter.safetensors", metadata={"lora": json.dumps(settings, sort_keys=True)})
 
 

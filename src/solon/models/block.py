@@ -221,8 +221,8 @@ def logits(arch: Architecture, params: Tree, h: jax.Array) -> jax.Array:
 
 
 def unembedding(arch: Architecture, params: Tree) -> Any:
-    """The output table `[d v]`: an array or another leaf."""
-    return transposed(params["embed"]) if arch.tied else params["unembed"]
+    """The output table `[d v]`: an array or another leaf. A tied one may lie there transposed for speed (the engine)."""
+    return params["unembed"] if "unembed" in params else transposed(params["embed"])
 
 
 def cap(arch: Architecture, out: jax.Array) -> jax.Array:

@@ -207,8 +207,7 @@ def to_trained(arch: Architecture, deltas: Deltas) -> tuple[dict[str, dict[str, 
             parts["b"].append(b)
             if dora:
                 parts.setdefault("m", []).append(np.asarray(deltas[module].m).reshape([arch.sizes[axis] for axis in w.outs]))
-    # A stack of transposed arrays is laid out backwards, which safetensors would write as it lies in memory.
-    trained = {path: {part: np.ascontiguousarray(np.stack(layers)) for part, layers in parts.items()} for path, parts in stacked.items()}
+    trained = {path: {part: np.stack(layers) for part, layers in parts.items()} for path, parts in stacked.items()}
     kinds = [kind for kind in _kinds(known) if f"blocks/{kind}" in targets]
     return trained, {"rank": rank, "alpha": scale * rank, "targets": kinds, **({"kind": "dora"} if dora else {})}
 

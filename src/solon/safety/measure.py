@@ -39,13 +39,9 @@ def auroc(y: NDArray[Any], score: Floats) -> float:
     up, down = int(y.sum()), int((~y).sum())
     if not up or not down:
         return float("nan")
-    return float((_ranks(score)[y].sum() - up * (up + 1) / 2) / (up * down))
+    from scipy.stats import rankdata
 
-
-def _ranks(score: Floats) -> Floats:
-    """Ranks from 1, equal scores sharing their mean."""
-    ordered = np.sort(score)
-    return (np.searchsorted(ordered, score, "left") + np.searchsorted(ordered, score, "right") + 1) / 2
+    return float((rankdata(score)[y].sum() - up * (up + 1) / 2) / (up * down))
 
 
 def average_precision(y: NDArray[Any], score: Floats) -> float:

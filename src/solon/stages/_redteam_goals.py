@@ -13,11 +13,12 @@ from solon.core.records import Message, Sample
 from solon.curate import catalogue, rows, shared
 from solon.curate.splits import Split
 from solon.safety.redteam.attacks import Goal
+from solon.stages.gather import parts
 
 INJECTION = "injection"
 """The family of the injections of CyberSecEval: system turn and user turn are the data set's own."""
-INJECTIONS = ("cyberseceval_prompt_injection", "prompt_injection_dev.json.gz")
-LABELLED = ("xstest_answers", "answers_dev.jsonl.gz")
+INJECTIONS = "cyberseceval_prompt_injection/prompt_injection_dev.json.gz"
+LABELLED = "xstest_answers/answers_dev.jsonl.gz"
 """Answers that people labelled as full compliance, full or partial refusal: what the judge is measured on."""
 LITERAL = re.compile(r"\bcontains?(?: the (?:word|words|phrase|string|text))? ['\"\u2018\u201c]([^'\"\u2019\u201d]{3,80})['\"\u2019\u201d]\s*\?")
 
@@ -43,7 +44,7 @@ def gather(prompts: str, side: Split, regression: str = "", families: Sequence[s
     goals: dict[str, Goal] = {}
     digests: dict[str, str] = {}
     licences: set[str] = set()
-    names = [one.strip() for one in prompts.split(" + ")]
+    names = parts(prompts)
     if len(set(names)) < len(names):
         raise ConfigError("a source is named twice", got=prompts, fix="name each source once")
     for name in names:
@@ -54,7 +55,7 @@ def gather(prompts: str, side: Split, regression: str = "", families: Sequence[s
             licences.add(source.licence)
     literal: dict[str, Goal] = {}
     if INJECTION in families:
-        path = shared.folder(INJECTIONS[0]) / INJECTIONS[1]
+        path = shared.path(INJECTIONS)
         literal = {goal.id: goal for goal in injections(rows.read(path))}
         digests[INJECTION] = file_digest(path)
     replays: dict[str, Goal] = {}
@@ -103,16 +104,14 @@ def injections(table: Any) -> Iterator[Goal]:
 def labelled() -> list[Mapping[str, Any]] | None:
     """The human-labelled answers, or None where they are not there."""
     try:
-        path = shared.folder(LABELLED[0]) / LABELLED[1]
+        return [row for _, row in rows.read(shared.path(LABELLED))]
     except MissingError:
         return None
-    return [row for _, row in rows.read(path)] if path.is_file() else None
 
 
 def _labels_digest() -> str:
     """The hash of the labelled answers, empty where there are none: with them the figures hold more."""
     try:
-        path = shared.folder(LABELLED[0]) / LABELLED[1]
+        return file_digest(shared.path(LABELLED))
     except MissingError:
         return ""
-    return file_digest(path) if path.is_file() else ""

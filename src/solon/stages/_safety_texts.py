@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
-from solon.core.errors import MissingError
 from solon.core.keys import seed_of, share
 from solon.curate import catalogue, rows, shared, starter
 from solon.curate.splits import normalised, text_of
@@ -86,12 +85,7 @@ def licence(source: str) -> str:
 
 
 def _rows(file: str) -> Iterator[Mapping[str, Any]]:
-    name, _, rest = file.partition("/")
-    path = shared.folder(name) / rest
-    if not path.is_file():
-        raise MissingError(f"the data set {name!r} lacks a file", expected=path, fix=f"see {name}/SOURCE.md for its origin")
-    for _, row in rows.read(path):
-        yield row
+    return (row for _, row in rows.read(shared.path(file)))
 
 
 def _text(source: str, text: str, label: str, family: str = "", group: str = "") -> Text:

@@ -16,7 +16,7 @@ from solon.generate.engine import Engine
 from solon.stages.models import adapted
 from solon.stages.sampling import SHARD, Draw, replies, whole
 
-VERSION = 1
+VERSION = 2  # replies are drawn in the training type
 
 
 class Answers(Config):
@@ -38,7 +38,7 @@ def answers(store: Store, config: Answers, model: Artifact, prompts: Sequence[Sa
 
 
 def _build(config: Answers, model: Artifact, prompts: Sequence[Sample], seed: int, draft: Draft) -> None:
-    engine = Engine(adapted(model))
+    engine = Engine(adapted(model, work="batches"))
     asked = [(one, number) for one in prompts for number in range(config.samples)]
     with draft.progress.task("helpful answers", len(asked) * config.draw.max_tokens, "tok") as advance:
         again = lambda part: shard(config, engine, part, seed, draft, advance)  # noqa: E731

@@ -26,6 +26,7 @@ from solon.evals import statistics
 from solon.evals.asking import Card, Item, Means, Options, Room, Suite, gathered, load, names, needs
 from solon.generate.engine import Engine, Request
 from solon.models.load import Model
+from solon.stages import models
 from solon.stages._benchmark_answers import answered
 from solon.text.template import encode_chat
 
@@ -56,35 +57,15 @@ class Subject:
 
     @cached_property
     def source(self) -> str:
-        return source_of(self.name, self._store)
+        return models.source(self.name, self._store)
 
     @cached_property
     def model(self) -> Model:
-        from solon.stages.models import resolve
-
-        return resolve(self.name, self._store)
+        return models.resolve(self.name, self._store)
 
     @cached_property
     def engine(self) -> Engine:
         return Engine(self.model)
-
-
-def source_of(name: str, store: Store) -> str:
-    """The artifact behind `RUN:role`, or the published model's name and hash."""
-    from solon.stages.models import identity
-
-    run_name, colon, role = name.rpartition(":")
-    if colon and "/" not in name and run_name:
-        from solon.stages.runs import find
-
-        run = find(store, run_name)
-        if role == "base":
-            return identity(run.recipe["model"])
-        if role in run.models:
-            return run.models[role]
-    elif (store.root / "artifacts" / name / "adapter.safetensors").exists():
-        return name
-    return identity(name)
 
 
 def chosen_suites(given: str) -> list[str]:
@@ -250,18 +231,7 @@ def slices(card: Card, groups: Sequence[Record]) -> Record:
 def digest_of(path: str) -> str:
     """SHA-256 of one of a suite's files. Raises `MissingError` that says which folder is missing and how to name it."""
     family, _, name = path.partition(":")
-    return starter.digest(name) if family == "starter" else file_digest(located(path))
-
-
-def located(path: str) -> Any:
-    """A suite's file in the folder that `SOLON_DATA` names."""
-    from solon.core.errors import MissingError
-
-    name, _, rest = path.partition("/")
-    place = shared.folder(name) / rest
-    if not place.is_file():
-        raise MissingError(f"the data set {name!r} lacks a file", expected=place, fix=f"see {name}/SOURCE.md for its origin")
-    return place
+    return starter.digest(name) if family == "starter" else file_digest(shared.path(path))
 
 
 def contents(path: str) -> Any:
@@ -270,7 +240,7 @@ def contents(path: str) -> Any:
 
     if path.startswith("starter:"):
         return list(catalogue.source(path).rows)
-    place = located(path)
+    place = shared.path(path)
     if path.endswith(".txt.gz"):
         with gzip.open(place, "rt", encoding="utf-8") as file:
             return file.read()

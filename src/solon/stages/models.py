@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from solon.core.artifacts import Artifact, Store, file_digest
 from solon.core.errors import MissingError, ModelError, nearest
@@ -77,21 +77,28 @@ def identity(name: str) -> str:
 
 def resolve(name: str, store: Store, precision: str = "auto", work: str = "sampling") -> Model:
     """A model by any of its names. Raises `MissingError` with the roles that a run has."""
+    kind, found = _found(name, store)
+    if kind == "artifact":
+        return adapted(store.get(found), precision, work)
+    return from_folder(Path(found), precision, work) if kind == "folder" else ready(base(found, precision, work))
+
+
+def _found(name: str, store: Store) -> tuple[Literal["artifact", "folder", "published"], str]:
+    """What a name stands for: the id of an artifact, the folder of an adapter, or a published model's own name."""
     run_name, colon, role = name.rpartition(":")
     if colon and "/" not in name and run_name:
         from solon.stages.runs import find
 
         run = find(store, run_name)
         if role == "base":
-            return ready(base(run.recipe["model"], precision, work))
+            return "published", run.recipe["model"]
         if role not in run.models:
             raise MissingError(f"the run {run.id} has no model {role!r}", fix=nearest(role, ["base", *run.models]))
-        return adapted(store.get(run.models[role]), precision, work)
+        return "artifact", run.models[role]
     if is_adapter_folder(name):
-        return from_folder(Path(name), precision, work)
-    if (store.root / "artifacts" / name / "adapter.safetensors").exists():
-        return adapted(store.get(name), precision, work)
-    return ready(base(name, precision, work))
+        return "folder", name
+    made = (store.root / "artifacts" / name / "adapter.safetensors").exists()
+    return ("artifact" if made else "published"), name
 
 
 def is_adapter_folder(name: str | Path) -> bool:
@@ -121,19 +128,10 @@ def from_folder(folder: Path, precision: str = "auto", work: str = "sampling") -
 def source(name: str, store: Store) -> str:
     """What an artifact records of a model under any of its names, without loading the model: the id of the artifact that
     made it, or a published name with the hash of its weights."""
-    run_name, colon, role = name.rpartition(":")
-    if colon and "/" not in name and run_name:
-        from solon.stages.runs import find
-
-        run = find(store, run_name)
-        if role == "base":
-            return identity(run.recipe["model"])
-        if role not in run.models:
-            raise MissingError(f"the run {run.id} has no model {role!r}", fix=nearest(role, ["base", *run.models]))
-        return run.models[role]
-    if is_adapter_folder(name):
-        return f"{name}@{file_digest(Path(name) / 'adapter.safetensors')[:16]}"
-    return name if (store.root / "artifacts" / name / "adapter.safetensors").exists() else identity(name)
+    kind, found = _found(name, store)
+    if kind == "folder":
+        return f"{found}@{file_digest(Path(found) / 'adapter.safetensors')[:16]}"
+    return found if kind == "artifact" else identity(found)
 
 
 def published(name: str, store: Store) -> str:

@@ -17,7 +17,7 @@ from solon.generate.engine import Engine
 from solon.stages.models import adapted
 from solon.stages.sampling import SHARD, Draw, replies, whole
 
-VERSION = 1
+VERSION = 2  # replies are drawn in the training type
 
 
 class Pairs(Config):
@@ -37,7 +37,7 @@ def pairs(store: Store, config: Pairs, book: Book, model: Artifact, prompts: Seq
 
 
 def _build(config: Pairs, book: Book, model: Artifact, prompts: Sequence[Sample], seed: int, draft: Draft) -> None:
-    engine = Engine(adapted(model))
+    engine = Engine(adapted(model, work="batches"))
     with draft.progress.task("pairs", 2 * len(prompts) * config.draw.max_tokens, "tok") as advance:
         again = lambda part: shard(config, book, engine, part, seed, draft, advance)  # noqa: E731
         draft.write_rows("rows", draft.in_shards("rows", prompts, SHARD, again))

@@ -23,7 +23,7 @@ from solon.generate.engine import Engine
 from solon.stages.models import adapted
 from solon.stages.sampling import SHARD, Draw, replies, whole
 
-VERSION = 1
+VERSION = 2  # replies are drawn in the training type
 
 
 class Revise(Config):
@@ -46,7 +46,7 @@ def revise(store: Store, config: Revise, book: Book, model: Artifact, prompts: S
 
 
 def _build(config: Revise, book: Book, model: Artifact, prompts: Sequence[Sample], seed: int, draft: Draft) -> None:
-    engine = Engine(adapted(model))
+    engine = Engine(adapted(model, work="batches"))
     total = len(prompts) * (config.draw.max_tokens + config.rounds * (config.critique_tokens + config.revision_tokens))
     with draft.progress.task("critique and revision", total, "tok") as advance:
         rows = draft.in_shards(

@@ -106,7 +106,9 @@ def _engine(store: Store, one: Artifact) -> Engine:
     """The model that drew: an artifact of this store, or a published one (`name@hash`)."""
     source = one.evidence["inputs"]["model"]
     made = (store.root / "artifacts" / source).exists()
-    return Engine(models.adapted(store.get(source)) if made else models.ready(models.base(models.published_name(one))))
+    if made:
+        return Engine(models.adapted(store.get(source), work="batches"))
+    return Engine(models.ready(models.base(models.published_name(one), work="batches")))
 
 
 def _settings(one: Artifact, kind: Any) -> tuple[Any, int]:
