@@ -11,6 +11,7 @@ from solon.core.artifacts import write_text
 from solon.core.errors import StorageError
 
 KEEP = 2
+GO_ON = "free some space and run the same command again: it goes on from the last good state"
 
 
 def save(folder: Path, step: int, state: Any, notes: Any = None) -> None:
@@ -25,18 +26,29 @@ def save(folder: Path, step: int, state: Any, notes: Any = None) -> None:
     if target.exists():
         shutil.rmtree(target)
     folder.mkdir(parents=True, exist_ok=True)
+    _room_for(folder, state)
     write_text(_notes(folder, step), json.dumps(notes))
     try:
         with ocp.StandardCheckpointer() as writer:
             writer.save(target, state)
-    except OSError as error:
-        fix = "free some space and run the same command again: it goes on from the last good state"
-        raise StorageError("a checkpoint could not be written", got=error, fix=fix) from error
+    except (OSError, ValueError) as error:  # TensorStore reports a failed write as a ValueError
+        got = str(error).split(" [tensorstore_spec", 1)[0]
+        raise StorageError("a checkpoint could not be written", got=got, fix=GO_ON) from error
     found = steps(folder)
     past = [old for old in found if old <= step]
     for old in set(found) - set(past[-KEEP:]):
         shutil.rmtree(folder / f"{old:08d}", ignore_errors=True)
         _notes(folder, old).unlink(missing_ok=True)
+
+
+def _room_for(folder: Path, state: Any) -> None:
+    """Raise before anything is written where the disk is too full: Orbax's threads would fail one by one."""
+    import jax
+
+    need, free = sum(x.nbytes for x in jax.tree.leaves(state)), shutil.disk_usage(folder).free
+    if need > free:
+        got, expected = f"{free / 1e6:,.0f} MB free at {folder}", f"{need / 1e6:,.0f} MB"
+        raise StorageError("there is no room for a checkpoint", got=got, expected=expected, fix=GO_ON)
 
 
 def _notes(folder: Path, step: int) -> Path:
