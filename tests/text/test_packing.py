@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from solon.core.errors import DataError
-from solon.text.packing import pack, pad
+from solon.text.packing import pack
 from solon.text.template import Tokens
 
 
@@ -21,10 +21,9 @@ def rows(count: int, longest: int, seed: int = 0) -> list[Tokens]:
     ]
 
 
-@pytest.mark.parametrize("lay", [pack, pad])
-def test_every_row_is_found_again(lay):
+def test_every_row_is_found_again():
     given = rows(200, 60)
-    packed = lay(given, 64)
+    packed = pack(given, 64)
     assert packed.cut == 0 and not packed.dropped
     seen = set()
     for line in range(len(packed)):
@@ -72,7 +71,7 @@ def test_long_rows_are_cut_and_useless_ones_dropped_with_the_reason():
         Tokens([], []),
         Tokens([4, 5], [True, False]),
     ]
-    packed = pad(given, 6)
+    packed = pack(given, 6)
     assert (packed.cut, packed.cut_tokens, len(packed)) == (1, 4, 1)
     assert packed.dropped == {
         1: "nothing to learn after the cut",
@@ -80,7 +79,7 @@ def test_long_rows_are_cut_and_useless_ones_dropped_with_the_reason():
         3: "empty",
         4: "nothing to learn",
     }
-    assert len(pad(given, 6, keep_unlearned=True)) == 4
+    assert len(pack(given, 6, keep_unlearned=True)) == 4
 
 
 def test_nothing_is_predicted_at_the_first_place_of_a_row():
@@ -94,5 +93,5 @@ def test_edges():
     with pytest.raises(DataError, match="two places"):
         pack([], 1)
     with pytest.raises(DataError, match="broken"):
-        pad([Tokens([1, 2], [True])], 4)
-    assert (pad([Tokens([1, 2], [False, True])], 4, pad_id=5).tokens_bt == [[1, 2, 5, 5]]).all()
+        pack([Tokens([1, 2], [True])], 4)
+    assert (pack([Tokens([1, 2], [False, True])], 4, pad_id=5).tokens_bt == [[1, 2, 5, 5]]).all()

@@ -92,15 +92,16 @@ def published(name: str) -> dict[str, Any]:
 
 
 def described(name: str, runs: Any) -> dict[str, Any]:
-    """A model that is here, from its file; of a finished run, from its artifacts."""
+    """A model that is here, from its file; of a finished run or an adapter's folder, from the model that it makes."""
     from math import prod
 
     from solon.core.weights import is_weight, named
     from solon.models.architecture import spec
+    from solon.stages.models import is_adapter_folder
 
     place = store(runs, quiet=True)
     made = ":" in name or (place.root / "artifacts" / name / "evidence.json").exists()
-    arch, facts_ = _of_run(name, place) if made else _of_file(name)
+    arch, facts_ = _made(name, place) if made or is_adapter_folder(name) else _of_file(name)
     weights = named(spec(arch), is_leaf=is_weight)
     rows = [
         {"path": path, "rule": w.rule, "shape": w.shape(arch.sizes), "parameters": prod(w.shape(arch.sizes))}
@@ -124,7 +125,8 @@ def _of_file(name: str) -> tuple[Any, dict[str, Any]]:
     }  # fmt: skip
 
 
-def _of_run(name: str, place: Any) -> tuple[Any, dict[str, Any]]:
+def _made(name: str, place: Any) -> tuple[Any, dict[str, Any]]:
+    """Of a finished run, or an adapter's folder with the model under it."""
     from solon.stages.models import resolve
 
     model = resolve(name, place)

@@ -1,5 +1,5 @@
-"""Rows of tokens into arrays of one length: several rows to a line (`pack`) or one (`pad`). Rows never see each other,
-because every place carries the number of its row in the line (segment) and its position in the row."""
+"""Rows of tokens into arrays of one length, several rows to a line. Rows never see each other, because every
+place carries the number of its row in the line (segment) and its position in the row."""
 
 from __future__ import annotations
 
@@ -59,12 +59,6 @@ def pack(rows: Sequence[Tokens], length: int, pad_id: int = 0, keep_unlearned: b
     return _filled(
         rows, _first_fit(order, [_size(row, length) for row in rows], length), length, pad_id, cut, lost, dropped
     )
-
-
-def pad(rows: Sequence[Tokens], length: int, pad_id: int = 0, keep_unlearned: bool = False) -> Packed:
-    """One row a line, in the given order. Cutting and dropping are as in `pack`."""
-    kept, dropped, cut, lost = _fitting(rows, length, keep_unlearned)
-    return _filled(rows, [[row] for row in kept], length, pad_id, cut, lost, dropped)
 
 
 def _size(row: Tokens, length: int) -> int:
