@@ -79,7 +79,7 @@ def test_long_rows_are_cut_and_useless_ones_dropped_with_the_reason():
         3: "empty",
         4: "nothing to learn",
     }
-    assert len(pack(given, 6, keep_unlearned=True)) == 4
+    assert len(pack(given, 6, keep_unlearned=True)) == 3  # 6, 6, 4 + 2
 
 
 def test_nothing_is_predicted_at_the_first_place_of_a_row():
