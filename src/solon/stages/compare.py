@@ -62,7 +62,8 @@ MEASURES = (
     Measure("multiple_choice", "likelihoods", "multiple_choice", lambda row: row["right"], True, "share", "higher",
             "held-out four-choice questions answered right, by log-probability per character"),
     Measure("passage_loss", "likelihoods", "passage", lambda row: row["nats"] / row["tokens"], False, "nats", "lower",
-            "mean -log p a token of held-out prose, mean over passages; its exponential is the perplexity"),
+            "mean -log p a token of held-out prose (at most 512 tokens of a passage), mean over passages; its exponential is "
+            "the perplexity"),
     Measure("consistency", "consistency", "", lambda row: row["same_type"], False, "share", "higher",
             "paraphrases of one request that get the same type of answer, mean over requests"),
 )  # fmt: skip

@@ -37,6 +37,8 @@ from solon.stages.sft import reference_loss
 from solon.text.template import Tokens
 
 VERSION = 2  # replies are drawn in the training type
+PASSAGE = 512
+"""Tokens of a passage that are read."""
 
 
 class Evaluate(Config):
@@ -130,7 +132,7 @@ def _likelihoods(config: Evaluate, model: Model, held: Held, draft: Draft) -> li
     with draft.progress.task("likelihoods", 3, "set") as advance:
         rows = _multiple_choice(model, questions)
         advance(1)
-        tokens = [_plain(model, "", one.text) for one in passages]
+        tokens = [_beginning(_plain(model, "", one.text)) for one in passages]
         for one, logp in zip(passages, row_logprobs(model, tokens), strict=True):
             rows.append({"kind": "passage", "id": one.id, "nats": float(-logp.sum()), "tokens": len(logp)})
         advance(1)
@@ -150,6 +152,11 @@ def _multiple_choice(model: Model, questions: Sequence[MultipleChoice]) -> list[
         picked = max(range(len(scores)), key=scores.__getitem__)
         rows.append({"kind": "multiple_choice", "id": q.id, "picked": picked, "right": picked == q.answer, "topic": q.topic})
     return rows
+
+
+def _beginning(tokens: Tokens) -> Tokens:
+    """The first of a passage's tokens: some sources give whole articles, longer than any context."""
+    return Tokens(tokens.ids[:PASSAGE], tokens.learn[:PASSAGE])
 
 
 def _plain(model: Model, before: str, text: str) -> Tokens:
