@@ -100,13 +100,20 @@ def test_readings_are_few_distinct_and_begin_with_the_text_itself() -> None:
 
 
 def test_long_and_hostile_texts_are_read_in_time() -> None:
+    """Patterns that look far ahead could take hours on a text made for it; what is too long is not read but stopped."""
     import time
 
-    hostile = ["a" * 200_000, "ignore " * 20_000, "<" * 50_000, "send " * 10_000 + "to", ".-" * 50_000, "A" * 100_000 + "=", "%41" * 30_000, "the output " * 15_000, "%" * 60_000, ". " * 60_000]
+    hostile = ["a" * 50_000, "ignore " * 3000, "<" * 20_000, "send " * 4000 + "to", ".-" * 10_000, "A" * 20_000 + "=", "%41" * 9000, "the output " * 3000, ". " * 10_000]
     for text in hostile:
-        begin = time.perf_counter()
+        begin = time.process_time()
         injection.findings(text)
-        assert time.perf_counter() - begin < 2, text[:20]
+        assert time.process_time() - begin < 2, text[:20]
+    from solon.core.errors import DataError
+    from solon.core.records import user
+    from solon.safety.guard import tiers
+
+    with pytest.raises(DataError, match="too long"):
+        tiers.by_rules(user("a" * (tiers.LONGEST + 1)))
 
 
 DATA = Path(os.environ.get("SOLON_DATA", "/nowhere")) / "cyberseceval_prompt_injection" / "prompt_injection_dev.json.gz"
@@ -115,7 +122,7 @@ DATA = Path(os.environ.get("SOLON_DATA", "/nowhere")) / "cyberseceval_prompt_inj
 @pytest.mark.skipif(not DATA.is_file(), reason="needs the public data sets")
 def test_published_injections_that_were_not_read_when_the_rules_were_written() -> None:
     """Every fourth row was read then; these are the others. They are siblings of those, so this says little about new kinds."""
-    rows = json.load(gzip.open(DATA, "rt"))
+    rows = json.loads(gzip.decompress(DATA.read_bytes()))
     held = [row["user_input"] for i, row in enumerate(rows) if row["injection_type"] == "indirect" and i % 4]
     found = sum(score(text) >= 0.6 for text in held)
     assert len(held) >= 20 and clopper_pearson(found, len(held))[0] > 0.5, f"{found} of {len(held)}"

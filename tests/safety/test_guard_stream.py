@@ -218,9 +218,7 @@ def test_a_running_probe_on_the_model_itself(tiny_model) -> None:
     limit = sorted(scores)[len(scores) // 2]
     first = next(i for i, one in enumerate(scores) if one >= limit)
     watch = ReplyWatch(guard(probe=None, band=Band(limit, limit, limit)), user("q"), Watcher(tiny_model, head))
-    for i, id in enumerate(ids):
+    for id in ids:
         watch.push([id], "x")
-        if watch.ruling is not None:
-            break
-    assert watch.ruling is not None and watch.ruling.decided_by == "probe" and i == first
+    assert watch.ruling is not None and watch.ruling.decided_by == "probe" and watch.ruling.tokens == first + 1
     assert watch.ruling.steps[0].score == pytest.approx(scores[first]) and watch.released == first

@@ -170,7 +170,7 @@ DATA = Path(os.environ.get("SOLON_DATA", "/nowhere")) / "bfcl"
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs the public data sets")
 def test_the_right_calls_of_the_function_calling_leaderboard_pass_and_spoilt_ones_do_not() -> None:
     def lines(path: Path) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in gzip.open(path, "rt")]
+        return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
 
     name = "BFCL_v4_simple_python.json.gz"
     answers = {row["id"]: row["ground_truth"][0] for row in lines(DATA / "possible_answer" / name)}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from solon.core.errors import ModelError
 from solon.core.records import Conversation, Message, user
-from solon.safety.guard import bands, tool_calls
+from solon.safety.guard import bands, injection, tool_calls
 from solon.safety.guard.bands import ASK_ALWAYS, Band, Chosen
 from solon.safety.guard.cascade import Judge, Outcome, Tier, decide
 from solon.safety.guard.refusals import INJECTION, OTHER, TOOL_CALL, UNCHECKED, alternative
@@ -64,12 +64,10 @@ class Guard:
 
     def retrieved(self, text: str) -> Ruling:
         """May this text, found or given back by a tool, be shown to the model?"""
-        from solon.safety.guard import injection
-
         outcome = decide(self.retrieved_tiers, user(text))
-        try:
-            found = injection.findings(text)
-        except Exception:  # the tiers have said by now whether the rules can be asked
+        try:  # the rules that fired, for whoever looks into it; the tiers have decided
+            found = injection.findings(text) if outcome.decision == "stop" and outcome.decided_by != FAIL_CLOSED else ()
+        except Exception:
             found = ()
         return self.ruled("retrieved", outcome, findings=found)
 

@@ -45,8 +45,7 @@ def by_classifier(classifier: Classifier) -> Judge:
 
     def judge(turns: Conversation) -> Opinion:
         *before, last = turns
-        if len(last.content) > LONGEST:
-            raise DataError("a text is too long to be looked at", got=len(last.content), expected=LONGEST)
+        _bounded(last.content)
         said = [last.content] if last.role == "assistant" else readings(last.content)
         worst = max((read((*before, replace(last, content=text))) for text in said), key=lambda one: one.harm)
         return Opinion(min(worst.harm, 1.0), category_of(asked(turns), worst.categories))
@@ -71,4 +70,10 @@ def by_probe(reader: Reader, head: Head) -> Judge:
 
 def by_rules(turns: Conversation) -> Opinion:
     """The injection rules, for a text that was retrieved or that a tool gave back."""
+    _bounded(turns[-1].content)
     return Opinion(injection.score(injection.findings(turns[-1].content)), INJECTION)
+
+
+def _bounded(text: str) -> None:
+    if len(text) > LONGEST:
+        raise DataError("a text is too long to be looked at", got=len(text), expected=LONGEST)
