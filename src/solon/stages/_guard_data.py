@@ -14,13 +14,15 @@ from importlib.resources import files
 from typing import Literal
 
 from solon.core.errors import MissingError
-from solon.core.keys import share
+from solon.core.keys import seed_of, share
 from solon.curate import catalogue, rows, shared, starter
 from solon.curate.splits import normalised
 from solon.stages import _safety_texts
 
 Side = Literal["choose", "report"]
 SIDES: dict[str, Side] = {"validation": "choose", "test": "report"}
+MOST = {"mitre_frr": 60, "xstest_answers": 250}
+"""Of a large set at most so many on a side, the first by hash: reading them all would take most of the time."""
 OWN = "code_requests"
 CYBER = "cyberseceval_prompt_injection"
 FITTING: dict[str, frozenset[str]] = {
@@ -55,7 +57,16 @@ def requests() -> list[Labelled]:
     out = [*_own(), *_starter()]
     if shared_there():
         out += [*_public("harmbench", True), *_public("xstest", None), *_frr()]
-    return out
+    return _fewer(out)
+
+
+def _fewer(rows: list[Labelled]) -> list[Labelled]:
+    """The rows without those that are too many of their set."""
+    kept: set[str] = set()
+    for key in dict.fromkeys((row.set, row.side) for row in rows):
+        inside = sorted((row for row in rows if (row.set, row.side) == key), key=lambda row: seed_of("most", row.prompt, row.text))
+        kept |= {row.id for row in inside[: MOST.get(key[0], len(inside))]}
+    return [row for row in rows if row.id in kept]
 
 
 def shared_there() -> bool:
@@ -112,7 +123,7 @@ def replies() -> list[Labelled]:
     if shared_there():
         for i, row in enumerate(_safety_texts.xstest_replies()):
             out.append(Labelled(f"xstest_answers-{i:04d}", "xstest_answers", row.text, bool(row.harmful), "report", row.prompt))
-    return out
+    return _fewer(out)
 
 
 def injections() -> list[Labelled]:
