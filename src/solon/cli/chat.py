@@ -24,6 +24,7 @@ def attach(app: typer.Typer) -> None:
     examples = epilog(
         "solon chat smollm2-135m-instruct",
         "solon chat latest:aligned --temperature 0 --system 'You are brief.'",
+        "solon chat smollm2-135m-instruct --guard",
         "echo 'What is the capital of France?' | solon chat smollm2-135m-instruct",
     )
     app.command("chat", epilog=examples)(chat)
@@ -39,6 +40,7 @@ class Talk:
     seed: int
     settings: dict[str, Any]
     stop: tuple[str, ...] = ()
+    guard: Any = None
     turns: list[Message] = field(default_factory=list)
     count: int = 0
 
@@ -61,15 +63,25 @@ class Talk:
         turns = [*self.turns, Message("user", text)]
         prompt = encode_chat(self.tokenizer, tuple(turns), add_generation_prompt=True)
         said: list[str] = []
+        self.count = 0
         try:
-            for piece in self._pieces(prompt):
+            for piece in self._heard(tuple(turns), prompt):
                 said.append(piece)
                 yield piece
         finally:
             if said:
                 self.turns = [*turns, Message("assistant", "".join(said).strip())]
 
-    def _pieces(self, prompt: list[int]) -> Iterator[str]:
+    def _heard(self, turns: tuple[Message, ...], prompt: list[int]) -> Iterator[str]:
+        """The pieces of the reply; with a guard only what it lets through, or what is offered instead."""
+        if self.guard is None:
+            return (text for _, text in self._pieces(prompt) if text)
+        from solon.safety.guard.stream import GuardedReply
+
+        return iter(GuardedReply(self.guard, turns, lambda: self._pieces(prompt)))
+
+    def _pieces(self, prompt: list[int]) -> Iterator[tuple[list[int], str]]:
+        """The tokens as they are drawn, each with the text that may be shown from then on."""
         from solon.generate.engine import Request
         from solon.text.tokenizer import StreamDecoder
 
@@ -77,19 +89,14 @@ class Talk:
         if room < 1:
             fix = "start anew with /reset, or say less at once"
             raise DataError("the conversation no longer fits the model's context", got=f"{len(prompt)} tokens", fix=fix)
-        self.count = 0
         decoder, gate = StreamDecoder(self.tokenizer, skip_special=True), _Gate(self.stop)
         request = Request(prompt, key=("chat", len(self.turns)), max_tokens=min(self.max_tokens, room), **self.settings)
         for ids in self.engine.stream(request, seed=self.seed):
             self.count += len(ids)
-            fresh = gate.push("".join(map(decoder.push, ids)))
-            if fresh:
-                yield fresh
+            yield ids, gate.push("".join(map(decoder.push, ids)))
             if gate.closed:
                 return
-        rest = gate.push(decoder.finish()) + gate.finish()
-        if rest:
-            yield rest
+        yield [], gate.push(decoder.finish()) + gate.finish()
 
 
 class _Gate:
@@ -123,12 +130,17 @@ def chat(
     min_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="Drop tokens this much less likely than the best.")] = 0.0,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest reply.")] = 256,
     seed: Annotated[int, typer.Option(help="The same seed and words give the same replies.")] = 0,
+    guard: Annotated[bool, typer.Option("--guard", help="Look at every request and reply before it goes on (solon guard).")] = False,
     runs: Runs = None,
     json: Json = False,
 ) -> None:
     """Talk with a model. From a pipe, each line is one turn and only the replies are printed."""
     settings = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
     talk = _open(model, runs, max_tokens, seed, settings)
+    if guard:
+        from solon.safety.guard import open_guard
+
+        talk.guard = open_guard()
     talk.system(system)
     if sys.stdin.isatty() and not json:
         _terminal(talk, model)

@@ -145,13 +145,14 @@ COMPLIES = {"harm_refused": (False, True), "bare_refusal": (False, False), "over
 """For each kind of labelled pair, whether the chosen and the rejected reply do what was asked; other kinds say neither."""
 
 
-def replies(side: Side) -> list[Reply]:
-    """Replies with labels of their own (starter pairs) and pairs of which only the order is known (hh-rlhf harmless).
-    Pairs calibrate nothing, so the validation side has none.
+def replies(side: Side, ordered: bool = True) -> list[Reply]:
+    """Replies with labels of their own (starter pairs) and, where `ordered`, pairs of which only the order is known
+    (hh-rlhf harmless). Pairs calibrate nothing, so the validation side has none.
 
     The held-out sides are `solon.curate`'s, which go by the user's first turn."""
     out, pairs = [], []
-    for name, held in (("starter:labelled_pairs", starter.SETS["labelled_pairs"].heldout), ("shared:hh_harmless", 0.4)):
+    sources = [("starter:labelled_pairs", starter.SETS["labelled_pairs"].heldout)] + [("shared:hh_harmless", 0.4)] * ordered
+    for name, held in sources:
         for pair in catalogue.labelled_pairs(name):
             family = normalised(text_of(pair))
             if _side(share(family), held, 0.2) != side:
