@@ -14,7 +14,7 @@ from solon.core.artifacts import Store
 from solon.core.errors import DataError
 from solon.core.records import Message, Sample, user
 from solon.evals import bias
-from solon.evals.asking import Means, Read, Room, Said
+from solon.evals.asking import Means, Options, Read, Room, Said
 from solon.evals.bias import Score, gap, mean_score, studentised
 from solon.evals.statistics import standard_error
 from solon.evals.suites import bbq, crows_pairs, stereoset, swaps, winobias, winogender
@@ -57,7 +57,7 @@ def test_errors_are_cluster_robust():
     assert value == pytest.approx(fit.params[1]) and error == pytest.approx(fit.bse[1] * np.sqrt(k / (k - 1)), rel=1e-5)
 
 
-@pytest.mark.parametrize("clusters", [8, 30])
+@pytest.mark.parametrize("clusters", [8, 19, 60])
 def test_intervals_cover_and_no_bias_is_seldom_found(clusters, monkeypatch):
     """A ratio over few clusters that differ: the interval covers and the test errs as often as they say."""
     monkeypatch.setattr(bias, "RESAMPLES", 400)
@@ -78,12 +78,27 @@ def test_intervals_cover_and_no_bias_is_seldom_found(clusters, monkeypatch):
 def test_degenerate_scores():
     score = mean_score("x", none=0.5)
     assert score.figure([], "x") is None and score.figure(rows_of([{"y": 1.0}]), "x") is None
-    same = score.figure(rows_of([{"x": 1.0}] * 4), "x")
-    assert (same.figure.value, same.figure.low, same.figure.high, same.p) == (1, 1, 1, None) and "all clusters equal" in same.figure.how
+    same = score.figure(rows_of([{"x": 0.7}] * 4), "x")
+    assert (same.figure.value, same.figure.low, same.figure.high, same.p) == (0.7, 0.7, 0.7, None) and "all clusters equal" in same.figure.how
     alone = score.figure(rows_of([{"x": 1.0}, {"x": 0.0}], "aa"), "x")
     assert "one cluster" in alone.figure.how and alone.p == 1.0
     with pytest.raises(DataError, match="not asked the same rows"):
         score.change(rows_of([{"x": 1.0}]), [], "x", True)
+
+
+def test_single_yes_and_no_are_counted_exactly():
+    """Wilson's interval (exact where all say the same) and the binomial p: statsmodels, SciPy."""
+    from scipy.stats import binomtest
+    from statsmodels.stats.proportion import proportion_confint
+
+    for hits, n in ((9, 24), (0, 24), (24, 24)):
+        one = mean_score("x", none=0.5).figure(rows_of([{"x": float(i < hits)} for i in range(n)]), "x")
+        assert (one.figure.low, one.figure.high) == pytest.approx(proportion_confint(hits, n, method="wilson" if 0 < hits < n else "beta"), abs=1e-9)
+        assert one.p == pytest.approx(binomtest(hits, n, 0.5).pvalue) and one.figure.n == n
+    alike = mean_score("x").figure(rows_of([{"x": 1.0}] * 12, [i // 2 for i in range(12)]), "x").figure
+    assert alike.low == pytest.approx(proportion_confint(6, 6, method="beta")[0]) and alike.n == 12 and "6 clusters" in alike.how
+    mixed = mean_score("x").figure(rows_of([{"x": float(i % 3 == 0)} for i in range(12)], [i // 2 for i in range(12)]), "x").figure
+    assert "bootstrap-t" in mixed.how
 
 
 def test_changes_are_paired():
@@ -306,6 +321,25 @@ def test_groups_are_corrected_by_holm():
     cells = stage_scores.by_group(crows_pairs.CARD, crows_pairs.SCORES, rows)
     want = multipletests([cell["p"] for cell in cells], method="holm")[1]
     assert [cell["p_holm"] for cell in cells] == pytest.approx(want) and cells[2]["p_holm"] < 0.01 < cells[0]["p_holm"]
+
+
+def test_tokens_of_options_are_read_one_by_one(tiny_model):
+    from solon.generate.score import row_logprobs
+    from solon.stages import _benchmark_answers as answers
+    from solon.text.template import Tokens
+
+    class Count:
+        tokens = 0
+
+    item = Options("x", "", ("The old man sat down.", "The young man sat down."), (0,), delimiter="", tokenwise=True)
+    short = Options("y", "Letter", ("A", "B"), (0,), tokenwise=True)
+    more = answers._Meter(lambda by: None, 2, 0)
+    for one, (read, _) in zip((item, short), answers.read_options(tiny_model, [item, short], Count(), more), strict=True):
+        context, options = answers.encode_options(tiny_model, one)
+        for ids, found, nats in zip(options, read.by_token, read.nats, strict=True):
+            assert [id for id, _ in found] == ids and sum(x for _, x in found) == pytest.approx(nats, abs=1e-5)
+            line = Tokens([*context, *ids], [False] * len(context) + [True] * len(ids))
+            assert [x for _, x in found] == pytest.approx(row_logprobs(tiny_model, [line])[0].tolist(), abs=1e-4)
 
 
 @pytest.fixture

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 from solon.core.errors import DataError
 from solon.core.keys import rng
+from solon.evals import statistics
 from solon.evals.statistics import detectable, words
 from solon.evals.statistics.figures import ALPHA, CHUNK, RESAMPLES, Comparison, Figure, Floats
 
 Record = Mapping[str, Any]
 STEP = 1e-5  # of a sum, to find a function's slope
+LEAST = 0.5  # of the sample's standard error: a resample of clusters that are all alike would make an infinite t
 ROUND = 1e-9  # what rounding may leave of a difference that is none
 
 
@@ -49,6 +51,8 @@ class Score:
     by: tuple[str, ...] = ()
     whole: bool = True
     ends: tuple[float, float] = (0.0, 1.0)
+    mean: bool = False
+    """Whether it is the mean of the first tally, so that yes and no of single rows have Wilson's interval."""
 
     def having(self, rows: Iterable[Record]) -> list[Record]:
         """The rows that the score is of."""
@@ -60,11 +64,12 @@ class Score:
         if not kept:
             return None
         places, sums = self._sums(kept)
+        if self.mean and (counted := _share(sums, self.none)):
+            return counted
         value, error, draws = studentised(self.of, sums, name)
         low, high, p = _interval(value, error, draws, self.none, self.ends)
-        how = "one cluster: no interval can be estimated" if len(sums) == 1 else "all clusters equal: no interval can be estimated"
-        if error > 0:
-            how = f"cluster bootstrap-t 95 %, {RESAMPLES:,} resamples of {len(places)} clusters"
+        why = "one cluster" if len(places) == 1 else "all clusters equal"
+        how = f"cluster bootstrap-t 95 %, {RESAMPLES:,} resamples of {len(places)} clusters" if error > 0 else f"{why}: no interval can be estimated"
         return Measured(Figure(value, low, high, len(kept), how), p, self.none)
 
     def change(self, before: Sequence[Record], after: Sequence[Record], name: str, points: bool) -> Comparison:
@@ -106,7 +111,7 @@ def cluster_of(row: Record) -> str:
 
 def mean_score(tally: str, **more: Any) -> Score:
     """The mean of one tally over the rows that have it."""
-    return Score((tally, f"#{tally}"), lambda sums: ratio(sums[..., 0], sums[..., 1]), **more)
+    return Score((tally, f"#{tally}"), lambda sums: ratio(sums[..., 0], sums[..., 1]), mean=True, **more)
 
 
 def gap(one: str, other: str, **more: Any) -> Score:
@@ -118,6 +123,22 @@ def gap(one: str, other: str, **more: Any) -> Score:
     )  # fmt: skip
 
 
+def _share(sums: Floats, none: float | None) -> Measured | None:
+    """Wilson's interval and the exact binomial p where every cluster is one yes or no; also where all clusters are wholly
+    yes or wholly no and alike, each then counting as one. None elsewhere."""
+    k, rows = len(sums), sums[:, 1]
+    shares = sums[:, 0] / rows
+    alike = k > 1 and not np.ptp(shares)
+    if not np.isin(shares, (0.0, 1.0)).all() or not (rows.max() == 1 or alike):
+        return None
+    from scipy.stats import binomtest
+
+    one = statistics.proportion(shares.tolist())
+    p = None if none is None else float(binomtest(int(shares.sum()), k, none).pvalue)
+    how = one.how if rows.max() == 1 else f"{one.how}; {k} clusters, each counting as one item"
+    return Measured(Figure(one.value, one.low, one.high, int(rows.sum()), how), p, none)
+
+
 def ratio(above: Any, below: Any, empty: float = 0.0) -> NDArray[np.float64]:
     """above / below, and `empty` where there is nothing below."""
     above, below = np.broadcast_arrays(np.asarray(above, np.float64), np.asarray(below, np.float64))
@@ -126,7 +147,7 @@ def ratio(above: Any, below: Any, empty: float = 0.0) -> NDArray[np.float64]:
 
 def studentised(of: Callable[[Floats], Floats], sums: Floats, name: str) -> tuple[float, float, Floats]:
     """A function of all clusters' sums, its standard error (delta method, clusters as units), and |draw - value| / error
-    of each resample of clusters; the error of a resample is its own."""
+    of each resample of clusters; the error of a resample is its own, or LEAST of the sample's where it is hardly any."""
     k, m = sums.shape
     value = float(of(sums.sum(axis=0)))
     squares = (sums[:, :, None] * sums[:, None, :]).reshape(k, m * m)
@@ -138,7 +159,7 @@ def studentised(of: Callable[[Floats], Floats], sums: Floats, name: str) -> tupl
         often = generator.multinomial(k, np.full(k, 1 / k), size=min(size, RESAMPLES - start)).astype(np.float64)
         away = np.abs(of(often @ sums) - value)
         errors = _errors(of, often, sums, squares)
-        parts.append(np.where(away <= ROUND, 0.0, away / np.where(errors > ROUND, errors, ROUND)))
+        parts.append(away / np.maximum(errors, LEAST * error))
     return value, error, np.concatenate(parts)
 
 

@@ -78,7 +78,8 @@ def fitted(rows: Sequence[Record]) -> float:
 
 
 def ece(p: Floats, y: Floats) -> float:
-    return intervals.calibration(p.tolist(), y.tolist(), cal.BINS).ece
+    """`core.intervals.calibration`'s error alone, quick enough to be resampled."""
+    return float(np.abs(np.bincount(intervals.equal_mass(p, cal.BINS), weights=p - y)).sum() / len(p))
 
 
 @dataclass(frozen=True)
