@@ -112,6 +112,10 @@ def test_changes_are_paired():
     assert change.difference == pytest.approx(np.mean([b["tallies"]["x"] - a["tallies"]["x"] for a, b in zip(before, after, strict=True)]))
     assert change.high < 0 and change.p < 0.05 and "fell by" in change.plain
     assert score.figure(before, "x").figure.low < score.figure(after, "x").figure.value
+    yes = [rows_of([{"x": float(v)} for v in one]) for one in ((1, 1, 1, 0, 1, 0, 1, 1, 1, 1), (0, 1, 0, 1, 0, 0, 0, 0, 1, 0))]
+    assert "McNemar exact (1 up, 6 down" in mean_score("x").change(*yes, "x", True).test
+    pairs = [rows_of([row["tallies"] for row in one], [i // 2 for i in range(10)]) for one in yes]
+    assert "5 clusters" in mean_score("x").change(*pairs, "x", True).test
     still = score.change(before, before, "x", True)
     assert (still.difference, still.p) == (0, 1.0) and still.plain.startswith("no detectable change")
 

@@ -73,20 +73,23 @@ class Score:
         return Measured(Figure(value, low, high, len(kept), how), p, self.none)
 
     def change(self, before: Sequence[Record], after: Sequence[Record], name: str, points: bool) -> Comparison:
-        """How the score changed on the same rows, given in the same order; clusters keep both models' rows together."""
+        """How the score changed on the same rows, given in the same order; clusters keep both models' rows together. Single
+        yes and no are compared by McNemar's test."""
         first, second = self.having(before), self.having(after)
         if [row["id"] for row in first] != [row["id"] for row in second] or not first:
             raise DataError("the two models were not asked the same rows", got=f"{len(first)} and {len(second)}")
         (_, a), (places, b) = self._sums(first), self._sums(second)
+        if self.mean and all(_single(sums) for sums in (a, b)):
+            return statistics.paired_proportions(a[:, 0].tolist(), b[:, 0].tolist(), name=name)
         width = a.shape[1]
         of = lambda sums: self.of(sums[..., width:]) - self.of(sums[..., :width])  # noqa: E731
         difference, error, draws = studentised(of, np.concatenate([a, b], axis=1), name)
         span = self.ends[1] - self.ends[0]
         low, high, p = _interval(difference, error, draws, 0.0, (-span, span))
         spread = error * math.sqrt(len(places))
-        smallest = detectable(len(places), sd=spread) if error > 0 else math.inf
+        smallest = min(span, detectable(len(places), sd=spread)) if error > 0 else span
         p = 1.0 if p is None else p
-        said = words.change(difference, low, high, p, min(smallest, span), points=points)
+        said = words.change(difference, low, high, p, smallest, points=points)
         test = f"cluster bootstrap-t over {len(places)} clusters"
         effect = difference / spread if error > 0 else 0.0
         return Comparison(difference, low, high, len(first), test, p, effect, "change / deviation of clusters", smallest, said)
@@ -128,8 +131,8 @@ def _share(sums: Floats, none: float | None) -> Measured | None:
     yes or wholly no and alike, each then counting as one. None elsewhere."""
     k, rows = len(sums), sums[:, 1]
     shares = sums[:, 0] / rows
-    alike = k > 1 and not np.ptp(shares)
-    if not np.isin(shares, (0.0, 1.0)).all() or not (rows.max() == 1 or alike):
+    alike = k > 1 and not np.ptp(shares) and shares[0] in (0.0, 1.0)
+    if not (alike or _single(sums)):
         return None
     from scipy.stats import binomtest
 
@@ -137,6 +140,11 @@ def _share(sums: Floats, none: float | None) -> Measured | None:
     p = None if none is None else float(binomtest(int(shares.sum()), k, none).pvalue)
     how = one.how if rows.max() == 1 else f"{one.how}; {k} clusters, each counting as one item"
     return Measured(Figure(one.value, one.low, one.high, int(rows.sum()), how), p, none)
+
+
+def _single(sums: Floats) -> bool:
+    """Whether each cluster is one row of yes or no."""
+    return bool((sums[:, 1] == 1).all() and np.isin(sums[:, 0], (0.0, 1.0)).all())
 
 
 def ratio(above: Any, below: Any, empty: float = 0.0) -> NDArray[np.float64]:

@@ -6,7 +6,6 @@ after a temperature that was fitted on one half of the items, and the change fro
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -126,7 +125,7 @@ class Fit:
         low, high = (float(x) for x in np.quantile(draws, (ALPHA / 2, 1 - ALPHA / 2)))
         low, high = min(low, difference), max(high, difference)
         error, p = float(draws.std(ddof=1)), (extreme + 1) / (DRAWS + 1)
-        smallest = min(1.0, POWER * error) if error > 0 else math.inf
+        smallest = min(1.0, POWER * error) if error > 0 else 1.0
         said = words.change(difference, low, high, p, smallest, points=points)
         test = f"exchange of answers, {DRAWS:,} draws; percentile bootstrap"
         effect = difference / error if error > 0 else 0.0
