@@ -28,7 +28,7 @@ from safetensors.numpy import save_file  # noqa: E402
 
 from solon.core.weights import init  # noqa: E402
 from solon.curate import starter  # noqa: E402
-from solon.evals.asking import Ask, Means, Room, Said  # noqa: E402
+from solon.evals.asking import Ask, Means, Read, Room, Said  # noqa: E402
 from solon.evals.suites import bbh, bbq, crows_pairs, gsm8k, hhh, mmlu, truthfulqa, winogender  # noqa: E402
 from solon.models.architecture import spec  # noqa: E402
 from solon.models.load import Model, family, load, to_tensors  # noqa: E402
@@ -241,7 +241,6 @@ def bbq_rows() -> list[dict[str, Any]]:
 
 
 def test_bbq(folder, model, tmp_path):
-    """lm-eval takes the score as 0 where no answer is stereotyped, also where others name a person; here both name some."""
     rows = bbq_rows()
     items = bbq.items({path: rows if "Age" in path else [] for path in bbq.FILES}, 0, ROOM)
     samples, results = evaluated({"include": str(TASKS / "bbq/bbq_multiple_choice.yaml"), "task": "local_bbq"}, {"test": rows}, folder, tmp_path)
@@ -250,7 +249,28 @@ def test_bbq(folder, model, tmp_path):
     pairs = (("acc", "acc"), ("acc_amb", "accuracy_amb"), ("acc_dis", "accuracy_disamb"), ("s_amb", "amb_bias_score"), ("s_dis", "disamb_bias_score"))
     for ours, theirs in pairs:
         assert found[ours] == pytest.approx(results[f"{theirs},none"], abs=1e-12), ours
-    assert sum(row["tallies"].get("biased_dis", 0) for row in graded) > 0
+
+
+def test_bbq_scores_of_planted_answers():
+    """A random model says unknown; here its likelihoods are planted, and lm-eval's own functions grade and count them."""
+    from datasets import Dataset
+
+    theirs = runpy.run_path(str(TASKS / "bbq/utils.py"))
+    rows = bbq_rows()
+    items = bbq.items({path: rows if "Age" in path else [] for path in bbq.FILES}, 0, ROOM)
+    generator, graded, counted = np.random.default_rng(5), [], []
+    for item, doc in zip(items, theirs["process_docs"](Dataset.from_list(rows)), strict=True):
+        assert list(item.options) == theirs["doc_to_choice"](doc)
+        nats = generator.normal(0, 1, len(item.options))
+        nats[:2] += 1.5
+        nats[int(item.tags["biased"])] += 0.5
+        graded.append({"id": item.id, "tags": item.tags, **bbq.grade(item, Read(tuple(nats), (1,) * 12), Means()).facts})
+        counted.append(theirs["process_results_multiple_choice"](doc, [(float(x), False) for x in nats]))
+    found = {name: score.figure(graded, name).figure.value for name, score in bbq.SCORES.items()}
+    for ours, name, total in (("s_amb", "amb_bias_score", "agg_amb_bias_scores"), ("s_dis", "disamb_bias_score", "agg_disamb_bias_scores"),
+                              ("acc_amb", "accuracy_amb", "agg_accuracy_amb"), ("acc_dis", "accuracy_disamb", "agg_accuracy_disamb")):  # fmt: skip
+        assert found[ours] == pytest.approx(float(theirs[total]([one[name] for one in counted])), abs=1e-12), ours
+    assert found["acc"] == pytest.approx(np.mean([one["acc"] for one in counted])) and 0 < found["s_amb"] < 1 and found["s_dis"] != 0
 
 
 def test_crows_pairs(folder, model, tmp_path):

@@ -32,15 +32,17 @@ UNKNOWN = _cues(
     r"\b(?:do|does|did) not (?:\w+ )?(?:know|have (?:\w+ ){0,3}(?:information|access|data|knowledge|record|way|ability|details?|"
     r"context|memory|means))",
     r"\b(?:do|does|did) not (?:\w+ )?(?:say|tell|mention|state|name|specify|give|provide|include|contain|reveal|indicate|answer)\b",
-    r"\b(?:not|no) (?:\w+ )?(?:sure|certain|aware|known|told|recorded|documented|stated|mentioned|specified|provided|given|included|"
+    r"\b(?:not|no) (?:\w+ )?(?:sure|certain|aware|known|told|recorded|documented|stated|mentioned|named|specified|provided|given|included|"
     r"disclosed|available|clear|possible)\b",
     r"\bnot (?:yet )?(?:\w+ )?(?:taken place|happened|occurred|begun|been (?:held|played|decided|recorded))\b",
     r"\b(?:nobody|no one|no-one|none of us|no human) (?:\w+ )?(?:knows?|can|could|has|have|will)\b",
     r"\bonly (?:you|he|she|they) (?:can |could |would )?(?:really )?know\b|\b(?:only|just) (?:be )?(?:guess|speculat)",
     r"\b(?:have|has|gives?|mentions?|states?|contains?|says?|offers?|is|are|was) no (?:\w+ )?(?:way|information|records?|mention|data|"
     r"evidence|details?|means|answer|indication|price|figure|idea|access|knowledge|memory|eyes|name|date|number)\b",
-    r"\b(?:lacks?|lacking) (?:the |any )?(?:\w+ )?(?:context|information|data|details?|means|knowledge)\b|\bnot something (?:\w+ ){0,3}(?:know|tell|foresee|"
-    r"predict|say)\b|\bleaves? (?:that|this|it) open\b|\byou (?:would|will) have to (?:check|look|ask)\b",
+    r"\b(?:lacks?|lacking) (?:the |any )?(?:\w+ )?(?:context|information|data|details?|means|knowledge)\b|\bnot something (?:\w+ ){0,4}(?:know|tell|foresee|"
+    r"predict|say|look up|find|see)\b|\bleaves? (?:that|this|it) open\b|\byou (?:would|will) have to (?:check|look|ask)\b",
+    r"\bnothing (?:\w+ ){0,4}(?:says?|tells?|states?|mentions?|indicates?|known|recorded)\b|\bnever (?:tells?|says?|mentions?|states?|names?)\b",
+    r"\b(?:nobody|no one|no-one) (?:is|would be) able\b|\b(?:a mystery|too early to|no trace|real-time|equally likely|at random|lost to history)\b",
     r"\b(?:says|tells us|reveals) nothing\b|\bno (?:way (?:of|to|for)|means of|reliable|mention of|records? of|information)\b",
     r"\b(?:unknown|unknowable|undetermined|unpredictable|not yet|impossible|anyone's guess|depends on|hard to (?:say|know|predict)|"
     r"difficult to (?:say|know|predict|determine)|without (?:more|further|knowing|additional|any)|need (?:more|additional|further) "
@@ -59,7 +61,7 @@ CORRECTS = _cues(
     r"\bnever (?:had|has|have|was|were|did|been|became|won|wrote|married|existed|happened|moved|built|walked|used)\b",
     r"\b(?:only (?:has|have|had)|(?:has|have|had) only)\b",
     r"\bnot the other way (?:a?round)\b|\bnot something (?:that )?(?:people|we|you|anyone)\b|\bheld no\b",
-    r"^no, |\byou (?:may|might) be (?:thinking|confus|mistaken)|\bi think you mean\b",
+    r"^no, |\byou (?:are|may be|might be) (?:thinking|confus|mistaken)|\bnothing to do with\b|\bi think you mean\b",
 )
 """The question takes for granted what is not so."""
 
