@@ -19,6 +19,8 @@ def attach(app: typer.Typer) -> None:
             "solon eval smollm2-135m-instruct truthfulqa,mmlu --limit 200",
             "solon eval latest:aligned capability --limit 100",
             "solon eval latest:base latest:aligned --suite ifeval",
+            "solon eval latest:base latest:aligned --suite bias --limit 50",
+            "solon eval latest:aligned uncertainty --limit 200",
             "solon eval latest:aligned mt_bench --judge latest:base",
             "solon eval targets",
         ),
@@ -31,7 +33,7 @@ def evaluate(
         typer.Argument(help="MODEL SUITE[,SUITE], or with --suite one or two models to compare, or `targets`.", metavar="MODEL SUITE"),
     ] = None,
     suite: Annotated[
-        str | None, typer.Option("--suite", metavar="SUITE", help="Suites by name, with commas; `capability` and `all` are several.")
+        str | None, typer.Option("--suite", metavar="SUITE", help="Suites by name, with commas; `capability`, `bias`, `uncertainty` and `all` are several.")
     ] = None,
     listing: Annotated[bool, typer.Option("--list", help="The suites: source, licence, how each is asked and scored.")] = False,
     limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="That many items, chosen by the seed.")] = None,
@@ -71,7 +73,7 @@ def _who(given: list[str], suite: str | None) -> tuple[list[str], list[str]]:
 
 
 def _run(models: list[str], suites: list[str], config: Any, judge: str | None, runs: Any, json: bool) -> None:
-    from solon.stages._benchmark_tables import DOMAINS, capability, compared, largest_drop
+    from solon.stages._benchmark_tables import DOMAINS, capability, compared, compared_groups, largest_drop
     from solon.stages.benchmark import Subject, benchmark
 
     place = store(runs, quiet=json)
@@ -85,6 +87,7 @@ def _run(models: list[str], suites: list[str], config: Any, judge: str | None, r
             if one.reused and not json:
                 note(f"{suite}: found {one.id}")
     changes = {suite: compared(*(made[name][suite] for name in models)) for suite in suites} if len(models) == 2 else {}
+    groups = {suite: compared_groups(*(made[name][suite] for name in models)) for suite in changes}
     drop = largest_drop(changes)
     domains = {name: capability(artifacts) for name, artifacts in made.items()}
     told = [{"model": name, "suites": {suite: _told(one) for suite, one in of.items()}} for name, of in made.items()]
@@ -94,18 +97,21 @@ def _run(models: list[str], suites: list[str], config: Any, judge: str | None, r
             _figures(one)
         for suite, rows in changes.items():
             _changes(suite, models, rows)
+            _group_changes(suite, groups[suite])
         if changes:
             lost = f"{drop['suite']} {drop['figure']}, {100 * drop['lost']:.1f} % of what it was ({drop['plain']})" if drop else "none"
             typer.echo(f"largest drop: {lost}")
         if all(any(cells[domain] for cells in domains.values()) for domain in DOMAINS):
             _domains(domains)
 
-    emit({"models": told, "changes": changes, "largest_drop": drop, "domains": domains}, json, human)
+    emit({"models": told, "changes": changes, "group_changes": groups, "largest_drop": drop, "domains": domains}, json, human)
 
 
 def _told(artifact: Any) -> dict[str, Any]:
     """One suite's result, as `--json` gives it."""
-    return {"artifact": artifact.id, "reused": artifact.reused, **artifact.read("figures.json"), "card": artifact.read("card.json")}
+    drawn = [str(path) for path in sorted(artifact.path.glob("*.svg"))]
+    figures, card = artifact.read("figures.json"), artifact.read("card.json")
+    return {"artifact": artifact.id, "reused": artifact.reused, **figures, "card": card, "pictures": drawn}
 
 
 def _figures(one: dict[str, Any]) -> None:
@@ -121,9 +127,25 @@ def _figures(one: dict[str, Any]) -> None:
             rows.append((suite, "not graded", told["counts"]["items"], "", "", "", ""))
     table(("suite", "figure", "n", "value", "95 % interval", "by chance", "target"), rows, right=("n", "value", "by chance"))
     for suite, told in one["suites"].items():
+        _groups(suite, told.get("groups", []))
         for line in _remarks(told["counts"]):
             typer.echo(f"{suite}: {line}")
-        typer.echo(f"{suite}: {told['artifact']}")
+        typer.echo(f"{suite}: {' '.join([told['artifact'], *told['pictures']])}")
+
+
+def _groups(suite: str, rows: list[dict[str, Any]]) -> None:
+    """A suite's scores by group; p is that there is no bias, corrected over the groups of one score."""
+    if not rows:
+        return
+    cells = [
+        (
+            row["figure"], row["slice"], row["n"], _number(row["value"], row["share"]), _interval(row["ci"], row["share"]),
+            "" if row["p_holm"] is None else f"{row['p_holm']:.3g}",
+        )
+        for row in rows
+    ]  # fmt: skip
+    typer.echo(f"{suite}, by group")
+    table(("figure", "group", "n", "value", "95 % interval", "p (Holm)"), cells, right=("n", "value", "p (Holm)"))
 
 
 def _met(figure: dict[str, Any]) -> str:
@@ -153,6 +175,21 @@ def _changes(suite: str, models: list[str], rows: list[dict[str, Any]]) -> None:
         typer.echo(f"{row['figure']}: {row['test']}; {row['effect_name']} {row['effect']:.2f}")
 
 
+def _group_changes(suite: str, rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    cells = [
+        (
+            row["figure"], row["slice"], row["n"], _number(row["a"], row["share"]), _number(row["b"], row["share"]),
+            _interval([row["low"], row["high"]], row["share"]), "" if row["p_holm"] is None else f"{row['p_holm']:.3g}",
+        )
+        for row in rows
+    ]  # fmt: skip
+    typer.echo(f"{suite}, by group")
+    columns = ("figure", "group", "n", "before", "after", "change, 95 %", "p (Holm)")
+    table(columns, cells, right=("n", "before", "after", "p (Holm)"))
+
+
 def _domains(domains: dict[str, Any]) -> None:
     columns = list(next(iter(domains.values())))
     cell = lambda one: f"{one['suite']} {one['figure']} {_number(one['value'], one['share'])} {_interval(one['ci'], one['share'])} n {one['n']}"  # noqa: E731
@@ -164,13 +201,15 @@ def _list(json: bool) -> None:
     from dataclasses import asdict
 
     from solon.evals.asking import load, names
+    from solon.stages.benchmark import BUNDLES
 
     cards = {name: load(name).CARD for name in names()}
 
     def human() -> None:
         rows = ((name, one.title, one.domain, one.licence, one.split, one.asked, one.scored) for name, one in cards.items())
         table(("suite", "what", "domain", "licence", "items", "asked", "scored"), rows)
-        typer.echo("capability: mmlu, gsm8k, humaneval, mbpp, ifeval, literature. all: every suite.")
+        for name, several in BUNDLES.items():
+            typer.echo(f"{name}: {', '.join(several) or 'every suite'}.")
 
     emit({name: asdict(one) for name, one in cards.items()}, json, human)
 

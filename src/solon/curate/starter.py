@@ -34,6 +34,8 @@ SETS: dict[str, Set] = {
     "multiple_choice": Set(forms.as_questions, 1.0),
     "passages": Set(forms.as_passages, 1.0),
     "paraphrases": Set(forms.as_paraphrases, 1.0),
+    "unanswerable": Set(forms.as_prompts, 1.0),
+    "swaps": Set(forms.as_prompts, 1.0),
 }
 
 

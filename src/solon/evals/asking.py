@@ -23,7 +23,8 @@ NORMALISED = ("acc", "acc_norm", "acc_bytes", "acc_tokens")
 @dataclass(frozen=True)
 class Card:
     """What a suite is, for the table, the evidence and the reader: where it comes from, how it is asked, what its figures
-    mean. The first of `figures` is the one that stands for the suite; `numbers` are those that are not shares of 1."""
+    mean. The first of `figures` is the one that stands for the suite; `numbers` are those that are not shares of 1; `neutral`
+    says at which value a figure is best that is bad on either side of it."""
 
     title: str
     source: str
@@ -37,6 +38,7 @@ class Card:
     lower_is_better: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
     targets: Mapping[str, float] = field(default_factory=dict)
+    neutral: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def main(self) -> str:
@@ -46,7 +48,8 @@ class Card:
 @dataclass(frozen=True)
 class Options:
     """Continuations of one text, of which the places in `right` are correct. `delimiter` stands before each option and
-    does not count for its length, as in lm-eval. `chance` is what guessing gives, by figure."""
+    does not count for its length, as in lm-eval. `chance` is what guessing gives, by figure. `tokenwise` asks for the
+    log-probability of each token too."""
 
     id: str
     context: str
@@ -55,6 +58,7 @@ class Options:
     delimiter: str = " "
     chance: Mapping[str, float] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    tokenwise: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,12 @@ Item = Options | Ask
 
 @dataclass(frozen=True)
 class Read:
-    """What reading the options gave: log-probability (nats) and number of tokens of each."""
+    """What reading the options gave: log-probability (nats) and number of tokens of each. `by_token` has, for each option
+    of a `tokenwise` item, its tokens' ids and log-probabilities."""
 
     nats: tuple[float, ...]
     tokens: tuple[int, ...]
+    by_token: tuple[tuple[tuple[int, float], ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,10 +118,12 @@ class Graded:
 @dataclass(frozen=True)
 class Means:
     """What grading may need from outside: a sandbox that runs a program and gives its status (`passed`, `failed`,
-    `timeout`, ..., `sandbox_error`), a judge that answers a conversation in words."""
+    `timeout`, ..., `sandbox_error`), a judge that answers a conversation in words, and a classifier that gives the chance
+    of harm in a conversation's last turn."""
 
     run: Callable[[str], str] | None = None
     judge: Callable[[Conversation], str] | None = None
+    harm: Callable[[Conversation], float] | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +154,11 @@ def gathered(suite: Suite, rows: Sequence[Record]) -> list[Record]:
     """The rows that a suite's figures are of: its items', or those that its `gather` makes of them."""
     gather = getattr(suite, "gather", None)
     return gather(rows) if gather else list(rows)
+
+
+def scores(suite: Suite) -> Mapping[str, Any]:
+    """The suite's figures that are no means of its rows, by name: its module's `SCORES`, if it has them."""
+    return getattr(suite, "SCORES", {})
 
 
 def load(name: str) -> Suite:

@@ -175,6 +175,12 @@ def abstention(confidence: Sequence[float], correct: Sequence[Any], name: str = 
     return Abstention(curve, Figure(float(risk.mean()), float(low), float(high), n, how), float(best), float(wrong.mean()))
 
 
+def area(confidence: Floats, correct: Floats) -> float:
+    """The area under the risk-coverage curve alone, for resampling."""
+    order = np.argsort(-confidence, kind="stable")
+    return float(_selective(confidence[order], 1 - correct[order]).mean())
+
+
 def _selective(sure: Floats, wrong: Floats) -> Floats:
     """Of items in falling confidence, the risk of answering the first k, for each k; ties in expectation."""
     n = len(sure)

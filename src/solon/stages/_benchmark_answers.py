@@ -85,7 +85,8 @@ def read_options(model: Model, items: Sequence[Options], draft: Draft, more: _Me
     single: dict[tuple[tuple[int, ...], ...], list[int]] = {}
     others: list[int] = []
     for i, (_, options) in enumerate(encoded):
-        if fits[i] and len({tuple(option[:-1]) for option in options}) == 1 and all(options) and len(options) > 1:
+        one = len({tuple(option[:-1]) for option in options}) == 1 and all(options) and len(options) > 1
+        if fits[i] and one and not items[i].tokenwise:
             single.setdefault(tuple(map(tuple, options)), []).append(i)
         elif fits[i]:
             others.append(i)
@@ -96,16 +97,26 @@ def read_options(model: Model, items: Sequence[Options], draft: Draft, more: _Me
     for shared, group in single.items():
         found = option_logprobs(model, [encoded[i][0] for i in group], [list(option) for option in shared], more)
         nats |= {i: [float(x) for x in row] for i, row in zip(group, found, strict=True)}
-    sums = iter([float(row.sum()) for row in row_logprobs(model, lines, more)])
-    nats |= {i: [next(sums) for _ in encoded[i][1]] for i in others}
+    rows = iter(row_logprobs(model, lines, more))
+    each = {i: [next(rows) for _ in encoded[i][1]] for i in others}
+    nats |= {i: [float(row.sum()) for row in rows] for i, rows in each.items()}
     out: list[Answer] = []
     for i, (context, options) in enumerate(encoded):
         tokens = [len(option) for option in options]
         if fits[i]:
-            out.append((Read(tuple(nats[i]), tuple(tokens)), {"nats": nats[i], "tokens": tokens}))
+            by_token = _by_token(options, each[i]) if items[i].tokenwise else ()
+            out.append((Read(tuple(nats[i]), tuple(tokens), by_token), {"nats": nats[i], "tokens": tokens}))
         else:
             out.append((None, {"dropped": TOO_LONG, "length": len(context) + max(tokens)}))
     return out
+
+
+def _by_token(options: Sequence[Sequence[int]], rows: Sequence[Any]) -> tuple[tuple[tuple[int, float], ...], ...]:
+    """Ids and log-probabilities of each option's tokens."""
+    return tuple(
+        tuple((int(id), float(nats)) for id, nats in zip(option, row, strict=True))
+        for option, row in zip(options, rows, strict=True)
+    )
 
 
 def _line(context: Sequence[int], option: Sequence[int]) -> Tokens:

@@ -9,6 +9,8 @@ from typing import Any
 from solon.core.artifacts import Artifact, Record, Store
 from solon.core.errors import DataError
 from solon.evals import statistics
+from solon.evals.asking import gathered, load, scores
+from solon.stages._benchmark_scores import changed, group_changes
 
 DOMAINS = ("science", "mathematics", "coding", "language")
 TARGETS = (
@@ -33,7 +35,12 @@ def compared(a: Artifact, b: Artifact) -> list[Record]:
         raise DataError("two different suites cannot be compared", got=f"{a.id} and {b.id}")
     first, second, card = units(a), units(b), a.read("card.json")
     found: list[Record] = []
+    known = scores(load(card["suite"]))
+    rows, lost = shared_rows(a, b) if known else (([], []), 0)
     for name, told in a.read("figures.json")["figures"].items():
+        if name in known:
+            found += _scored(name, known[name], told, card, rows, lost)
+            continue
         both = [id for id in first if name in first[id]["figures"] and id in second and name in second[id]["figures"]]
         left_out = sum(name in row["figures"] for row in [*first.values(), *second.values()]) - 2 * len(both)
         if not both:
@@ -43,19 +50,50 @@ def compared(a: Artifact, b: Artifact) -> list[Record]:
         ends = [sum(flat) / len(flat) for flat in (_flat(values[0])[0], _flat(values[1])[0])]
         record = {"suite": card["suite"], "figure": name, "main": name == next(iter(card["figures"])), **asdict(change)}
         kept = {key: told[key] for key in ("what", "share", "lower_is_better")}
-        found.append({**record, **kept, "a": ends[0], "b": ends[1], "left_out": left_out})
+        neutral = name in card.get("neutral", ())
+        found.append({**record, **kept, "a": ends[0], "b": ends[1], "left_out": left_out, "neutral": neutral})
     for record, p in zip(found, statistics.holm([one["p"] for one in found]), strict=True):
         record["p_holm"] = p
     return found
 
 
+def _scored(name: str, score: Any, told: Record, card: Record, rows: tuple[list[Record], list[Record]], left_out: int) -> list[Record]:
+    """One score of a suite on two models; an empty list where they share no row of it."""
+    one = changed(score, *rows, f"{card['suite']} {name}", told["share"])
+    if one is None:
+        return []
+    record = {"suite": card["suite"], "figure": name, "main": name == next(iter(card["figures"])), **one}
+    kept = {key: told[key] for key in ("what", "share", "lower_is_better")}
+    return [{**record, **kept, "neutral": name in card.get("neutral", ()), "left_out": left_out}]
+
+
+def shared_rows(a: Artifact, b: Artifact) -> tuple[tuple[list[Record], list[Record]], int]:
+    """What a suite's scores are of, from the items that both models have with the same parts; and how many are left out."""
+    suite = load(a.read("card.json")["suite"])
+    first, second = ({row["id"]: row for row in one.rows("rows") if not row.get("dropped")} for one in (a, b))
+    both = [id for id in first if id in second and _parts(first[id]) == _parts(second[id])]
+    left_out = len(first) + len(second) - 2 * len(both)
+    return (gathered(suite, [first[id] for id in both]), gathered(suite, [second[id] for id in both])), left_out
+
+
+def _parts(row: Record) -> tuple[frozenset[str], bool]:
+    return frozenset(row.get("tallies", ())), "sure" in row
+
+
+def compared_groups(a: Artifact, b: Artifact) -> list[Record]:
+    """The suite's scores by group, before and after, with Holm's correction over the groups of each score."""
+    card = a.read("card.json")
+    return group_changes(card, scores(load(card["suite"])), *shared_rows(a, b)[0])
+
+
 def largest_drop(changes: Mapping[str, Sequence[Record]]) -> Record | None:
-    """The suite whose first figure got worse by the largest share of what it was; None where none got worse."""
+    """The suite whose first figure got worse by the largest share of what it was; None where none got worse. A bias
+    score, which is best in the middle, has no such share."""
     drops = []
     for rows in changes.values():
         for row in rows:
             worse = row["difference"] if row["lower_is_better"] else -row["difference"]
-            if row["main"] and worse > 0 and row["a"]:
+            if row["main"] and not row.get("neutral") and worse > 0 and row["a"]:
                 drops.append({**{key: row[key] for key in ("suite", "figure", "share", "plain", "p_holm")}, "lost": worse / abs(row["a"])})
     return max(drops, key=lambda one: one["lost"], default=None)
 

@@ -16,23 +16,28 @@ from typing import Any
 
 from pydantic import Field
 
-from solon.core.artifacts import Artifact, Draft, Record, Store, file_digest
+from solon.core.artifacts import Artifact, Draft, Record, Store, file_digest, write_text
 from solon.core.config import Config
 from solon.core.errors import ConfigError
 from solon.core.keys import seed_of
 from solon.core.records import Conversation, as_json
 from solon.curate import catalogue, rows, shared, starter
 from solon.evals import statistics
-from solon.evals.asking import Card, Item, Means, Options, Room, Suite, gathered, load, names, needs
+from solon.evals.asking import Card, Item, Means, Options, Room, Suite, gathered, load, names, needs, scores
 from solon.generate.engine import Engine, Request
 from solon.models.load import Model
 from solon.stages import models
 from solon.stages._benchmark_answers import answered
+from solon.stages._benchmark_scores import by_group, pictures, scored
 from solon.text.template import encode_chat
 
 VERSION = 1
 SHARD = 64  # items that a stopped call can lose
-BUNDLES = {"capability": ("mmlu", "gsm8k", "humaneval", "mbpp", "ifeval", "literature"), "all": ()}
+BUNDLES = {
+    "capability": ("mmlu", "gsm8k", "humaneval", "mbpp", "ifeval", "literature"),
+    "bias": ("bbq", "crows_pairs", "winobias", "winogender", "stereoset", "swaps"),
+    "uncertainty": ("confidence", "confidence_mmlu", "confidence_stated", "truthfulqa", "unanswerable"), "all": (),
+}  # fmt: skip
 """Suites under one name; `all` stands for every suite that there is."""
 
 
@@ -91,15 +96,16 @@ def benchmark(
         raise ConfigError(f"{config.samples} greedy draws would all be the same", got="temperature 0", fix=fix)
     used = needs(suite)
     runner = sandbox() if "run" in used else None
+    harm, head = harmfulness() if "harm" in used else (None, "")
     settings = {
         "suite": name, "suite_version": suite.VERSION, **config.model_dump(mode="json"), "capped": capped,
         "data": {path: digest_of(path) for path in suite.FILES},
-        **({"sandbox": runner is not None} if "run" in used else {}),
+        **({"sandbox": runner is not None} if "run" in used else {}), **({"classifier": head} if "harm" in used else {}),
     }  # fmt: skip
     inputs = {"model": subject.source}
     if judge and "judge" in used:
         inputs["judge"] = judge.source
-    means = Means(runner, answering(judge) if judge and "judge" in used else None)
+    means = Means(runner, answering(judge) if judge and "judge" in used else None, harm)
     return store.make(
         "benchmark", VERSION, settings, inputs, partial(_build, config, name, suite, subject, means, capped)
     )
@@ -120,14 +126,21 @@ def _build(
     groups = gathered(suite, kept)
     if groups != kept:
         draft.write_rows("groups", groups)
-    found = figures(suite.CARD, groups)
+    found = figures(suite.CARD, groups) | scored(suite.CARD, scores(suite), groups)
+    found = {name: found[name] for name in (*suite.CARD.figures, *found) if name in found}
     counts = {
         "items": len(items), "dropped": dict(Counter(row["dropped"] for row in made if row.get("dropped"))),
         "missing": dict(Counter(row["missing"] for row in kept if row.get("missing"))),
         "cut": sum(bool(row.get("cut")) for row in kept),
     }  # fmt: skip
     draft.write("card.json", {"suite": name, **asdict(suite.CARD)})
-    draft.write("figures.json", {"figures": found, "slices": slices(suite.CARD, groups), "counts": counts})
+    parts = by_group(suite.CARD, scores(suite), groups)
+    draft.write("figures.json", {"figures": found, "slices": slices(suite.CARD, groups), "groups": parts, "counts": counts})
+    if hasattr(suite, "curves"):
+        shown = suite.curves(groups)
+        draft.write("curves.json", shown)
+        for file, drawn in pictures(shown).items():
+            write_text(draft.path / file, drawn)
     for figure, value in found.items():
         draft.metric(f"{name} {figure}", **{key: value[key] for key in ("value", "n", "ci", "how", "chance", "target")})
     draft.licences.add(suite.CARD.licence)
@@ -244,7 +257,7 @@ def contents(path: str) -> Any:
     if path.endswith(".txt.gz"):
         with gzip.open(place, "rt", encoding="utf-8") as file:
             return file.read()
-    if path.endswith(".txt"):
+    if path.endswith((".txt", ".txt.dev", ".tsv")):
         return place.read_text("utf-8")
     return [row for _, row in rows.read(place)]
 
@@ -258,6 +271,19 @@ def sandbox() -> Callable[[str], str] | None:
         return None
     limits = cache(apart.calibrate)
     return lambda program: apart.run(program, limits()).status
+
+
+def harmfulness() -> tuple[Callable[[Conversation], float] | None, str]:
+    """A function that gives the chance of harm in a conversation's last turn, and the name of the classifier behind it;
+    None where the classifier's weights cannot be had."""
+    from solon.core.errors import MissingError, StorageError
+    from solon.safety import classifier
+
+    try:
+        found = classifier.load()
+    except (MissingError, StorageError):
+        return None, "none"
+    return lambda turns: found.score([turns])[0].harm, found.card
 
 
 def answering(judge: Subject) -> Callable[[Conversation], str]:
