@@ -22,14 +22,25 @@ from solon.models.block import Attend, compute_dtype, query_scale, run, scores_t
 
 
 class Pages(NamedTuple):
-    """Keys and values of one layer, `[S k L h]` (or `[layers ...]` when stacked)."""
+    """Keys `[S k h L]` and values `[S k L h]` of one layer (or `[layers ...]` when stacked). Keys lie as the product with
+    queries wants them: turning them round for every token would take a sixth of the time of decoding (docs/log.md)."""
 
     k: jax.Array
     v: jax.Array
 
+    @property
+    def length(self) -> int:
+        """Places `L` for tokens."""
+        return self.v.shape[-2]
+
+    def doubled(self) -> Pages:
+        """The same with as much room again."""
+        none, more = (0, 0), (0, self.length)
+        return Pages(jnp.pad(self.k, (*[none] * (self.k.ndim - 1), more)), jnp.pad(self.v, (*[none] * (self.v.ndim - 2), more, none)))
+
 
 class Prefix(NamedTuple):
-    """What all prompts begin with: its pages `[layers k P h]`, of which the first `length` places count. `P` is rounded up
+    """What all prompts begin with: its pages (`L` is `P`, no `S`), of which the first `length` places count. `P` is rounded up
     and the length is no part of a program's shape, so that one compiled program serves prefixes of many lengths."""
 
     pages: Pages | None
@@ -46,8 +57,9 @@ def cache_dtype(low: Any) -> Any:
 
 def empty(arch: Architecture, slots: int, length: int, dtype: Any) -> list[Pages]:
     """A cache with room for `length` own tokens in each slot, one entry a layer."""
-    shape = (slots, arch.kv_heads, length, arch.head_dim)
-    return [Pages(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in range(arch.layers)]
+    many = (slots, arch.kv_heads)
+    keys, values = (*many, arch.head_dim, length), (*many, length, arch.head_dim)
+    return [Pages(jnp.zeros(keys, dtype), jnp.zeros(values, dtype)) for _ in range(arch.layers)]
 
 
 def prefix_of(arch: Architecture, params: Tree, tokens: Sequence[int]) -> Prefix:
@@ -85,26 +97,26 @@ def attend_cached(
         # Rounded to the training type first, so that sampler and trainer see the same numbers.
         q, k, v = (x.astype(low).astype(kept) for x in (q * query_scale(arch), k, v))
         q = q.reshape(b, t, kv, n // kv, h).transpose(0, 2, 3, 1, 4)  # [b k g t h]
-        k, v = k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3)
+        k, v = k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3)
         if decoding:
             place = positions_bt[:, 0] - prefix_length
-            own = Pages(_write(own.k, k, place), _write(own.v, v, place))
-            key_positions = prefix_length + jnp.arange(own.k.shape[2])[None, None]
+            own = Pages(_write(own.k, k, place, 2), _write(own.v, v, place, 1))
+            key_positions = prefix_length + jnp.arange(own.length)[None, None]
         else:
             own = Pages(k, v)
             key_positions = positions_bt[:, None]
         allowed = _visible(arch, local, positions_bt[..., None], key_positions)
-        scores = bmm(q.reshape(b * kv, -1, h), own.k.reshape(b * kv, -1, h), 2).reshape(b, kv, n // kv, t, -1)
+        scores = bmm(q.reshape(b * kv, -1, h), own.k.reshape(b * kv, h, -1), 1).reshape(b, kv, n // kv, t, -1)
         if prefix is not None:
             rows = q.transpose(1, 0, 2, 3, 4).reshape(kv, -1, h)
-            shared = bmm(rows, prefix.k, 2).reshape(kv, b, n // kv, t, -1).transpose(1, 0, 2, 3, 4)
+            shared = bmm(rows, prefix.k, 1).reshape(kv, b, n // kv, t, -1).transpose(1, 0, 2, 3, 4)
             scores = jnp.concatenate([shared, scores], -1)
-            places = jnp.arange(prefix.k.shape[1])[None, None]
+            places = jnp.arange(prefix.length)[None, None]
             seen = _visible(arch, local, positions_bt[..., None], places) & (places < prefix_length)
             allowed = jnp.concatenate([jnp.broadcast_to(x, (b, t, x.shape[2])) for x in (seen, allowed)], -1)
         weights = scores_to_weights(arch, scores, allowed[:, None, None]).astype(low).astype(kept)
-        before = 0 if prefix is None else prefix.k.shape[1]
-        ours = weights[..., before:].reshape(b * kv, -1, own.k.shape[2])
+        before = 0 if prefix is None else prefix.length
+        ours = weights[..., before:].reshape(b * kv, -1, own.length)
         mixed = bmm(ours, own.v.reshape(b * kv, -1, h), 1).reshape(b, kv, n // kv, t, h)
         if prefix is not None:
             theirs = weights[..., :before].transpose(1, 0, 2, 3, 4).reshape(kv, -1, before)
@@ -120,6 +132,6 @@ def _visible(arch: Architecture, local: Any, query: jax.Array, key: jax.Array) -
     return seen & jnp.where(local, query - key < arch.window, True) if arch.window else seen
 
 
-def _write(pages: jax.Array, new: jax.Array, place_b: jax.Array) -> jax.Array:
-    """Write one token's `[b k 1 h]` at each row's own place."""
-    return jax.vmap(lambda page, x, i: jax.lax.dynamic_update_slice(page, x, (0, i, 0)))(pages, new, place_b)
+def _write(pages: jax.Array, new: jax.Array, place_b: jax.Array, axis: int) -> jax.Array:
+    """Write one token's keys `[b k h 1]` or values `[b k 1 h]` at each row's own place along an axis of the row's page."""
+    return jax.vmap(lambda page, x, i: jax.lax.dynamic_update_slice_in_dim(page, x, i, axis))(pages, new, place_b)

@@ -257,7 +257,7 @@ def _vacant(arch: Architecture, plan: _Plan, low: Any) -> Slots:
 
 @partial(jax.jit, static_argnums=0)
 def _read(arch: Architecture, params: Tree, prefix: Prefix, tokens: jax.Array) -> Pages:
-    """Keys and values of new prompts behind the prefix, `[layers rows k width h]`."""
+    """Keys and values of new prompts behind the prefix, stacked over layers."""
     positions = jnp.broadcast_to(prefix.length + jnp.arange(tokens.shape[1]), tokens.shape)
     attend = attend_cached(arch, compute_dtype(params), positions, prefix.length, decoding=False)
     return run(arch, params, tokens, positions, attend, states=(prefix.pages, None))[1]
@@ -266,9 +266,9 @@ def _read(arch: Architecture, params: Tree, prefix: Prefix, tokens: jax.Array) -
 @partial(jax.jit, donate_argnums=0)
 def _write(cache: Pages, pages: Pages, layer: int, places: jax.Array) -> Pages:
     """Put one layer's part of prompts that were read into their slots. A program for one layer compiles in no time."""
-    width = pages.k.shape[3]
-    put = lambda old, new: old.at[places, :, :width].set(new[layer].astype(old.dtype), mode="drop")  # noqa: E731
-    return Pages(put(cache.k, pages.k), put(cache.v, pages.v))
+    width = pages.length
+    k = cache.k.at[places, :, :, :width].set(pages.k[layer].astype(cache.k.dtype), mode="drop")
+    return Pages(k, cache.v.at[places, :, :width].set(pages.v[layer].astype(cache.v.dtype), mode="drop"))
 
 
 @partial(jax.jit, donate_argnums=1)

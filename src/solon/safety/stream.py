@@ -83,9 +83,8 @@ class Watcher:
         arch = self.model.arch
         if self._place >= arch.context:
             raise DataError("the text is longer than the model's context", got=self._place + 1, expected=arch.context)
-        if self._place >= self._pages[0].k.shape[2]:
-            grown = ((0, 0), (0, 0), (0, self._pages[0].k.shape[2]), (0, 0))  # doubled: few programs, few copies
-            self._pages = [Pages(jnp.pad(page.k, grown), jnp.pad(page.v, grown)) for page in self._pages]
+        if self._place >= self._pages[0].length:
+            self._pages = [page.doubled() for page in self._pages]  # few programs, few copies
         hidden, self._pages = _step(arch, self._params, self._pages, jnp.int32(id), jnp.int32(self._place))
         self._place += 1
         return np.asarray(hidden)
