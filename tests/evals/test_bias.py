@@ -16,7 +16,7 @@ from solon.core.records import Message, Sample, user
 from solon.evals import bias
 from solon.evals.asking import Means, Options, Read, Room, Said
 from solon.evals.bias import Score, gap, mean_score, studentised
-from solon.evals.statistics import standard_error
+from solon.evals.statistics import score_interval, standard_error
 from solon.evals.suites import bbq, crows_pairs, stereoset, swaps, winobias, winogender
 from solon.stages import _benchmark_scores as stage_scores
 from solon.stages._benchmark_tables import compared, compared_groups, largest_drop
@@ -116,6 +116,8 @@ def test_changes_are_paired():
     assert "McNemar exact (1 up, 6 down" in mean_score("x").change(*yes, "x", True).test
     pairs = [rows_of([row["tallies"] for row in one], [i // 2 for i in range(10)]) for one in yes]
     assert "5 clusters" in mean_score("x").change(*pairs, "x", True).test
+    none = mean_score("x").change(pairs[0], pairs[0], "x", True)  # five clusters, none of which changed
+    assert (none.low, none.high) == pytest.approx(score_interval(0, 0, 5)) and none.high > 0.3 and none.p == 1
     still = score.change(before, before, "x", True)
     assert (still.difference, still.p) == (0, 1.0) and still.plain.startswith("no detectable change")
 

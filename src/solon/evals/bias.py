@@ -86,11 +86,17 @@ class Score:
         difference, error, draws = studentised(of, np.concatenate([a, b], axis=1), name)
         span = self.ends[1] - self.ends[0]
         low, high, p = _interval(difference, error, draws, 0.0, (-span, span))
-        spread = error * math.sqrt(len(places))
-        smallest = min(span, detectable(len(places), sd=spread)) if error > 0 else span
+        k = len(places)
+        test = f"cluster bootstrap-t over {k} clusters"
+        if error == 0:
+            test = f"no interval can be estimated: the {k} clusters changed alike"
+            if self.mean and self.ends == (0.0, 1.0):  # each cluster counts as one item, which changed or did not
+                up = round(difference * k)
+                (low, high), test = statistics.score_interval(max(up, 0), max(-up, 0), k), f"score interval of {k} clusters that changed alike"
+        spread = error * math.sqrt(k)
+        smallest = min(span, detectable(k, sd=spread)) if error > 0 else span
         p = 1.0 if p is None else p
         said = words.change(difference, low, high, p, smallest, points=points)
-        test = f"cluster bootstrap-t over {len(places)} clusters"
         effect = difference / spread if error > 0 else 0.0
         return Comparison(difference, low, high, len(first), test, p, effect, "change / deviation of clusters", smallest, said)
 
