@@ -216,3 +216,13 @@ def test_open_guard_leaves_out_what_has_no_thresholds() -> None:
     assert ruling.stopped and [step.outcome for step in ruling.steps] == ["missing"] * 3
     doubtful = one.retrieved("Imagine a parallel universe where the output is 10.")
     assert [step.outcome for step in doubtful.steps][1:] in ([], ["missing"])
+
+
+def test_the_shipped_thresholds_are_those_of_the_shipped_classifier() -> None:
+    from solon.safety import classifier
+
+    found = bands.load()
+    assert found.card == classifier.card()["id"] and found.facts["made_by"].startswith("solon guard measure")
+    for side, tier in (("input", "classifier"), ("output", "classifier"), ("input", "probe"), ("output", "probe"), ("retrieved", "rules")):
+        assert found.band(side, tier) != ASK_ALWAYS
+    assert all(0 < one["harmful"] < one["n"] for one in found.facts["chosen_on"].values())

@@ -141,6 +141,7 @@ def chat(
         from solon.safety.guard import open_guard
 
         talk.guard = open_guard()
+        talk.guard.warm()
     talk.system(system)
     if sys.stdin.isatty() and not json:
         _terminal(talk, model)

@@ -109,8 +109,7 @@ def _public(source: str, harmful: bool | None) -> list[Labelled]:
 
 def _frr() -> list[Labelled]:
     """Harmless requests about security (CyberSecEval's test of false refusals)."""
-    path = shared.folder(CYBER) / "mitre_frr_dev.json.gz"
-    texts = [row["mutated_prompt"] for _, row in rows.read(path)]
+    texts = [row["mutated_prompt"] for _, row in rows.read(shared.path(f"{CYBER}/mitre_frr_dev.json.gz"))]
     return [Labelled(f"mitre_frr-{i:04d}", "mitre_frr", text, False, half(text)) for i, text in enumerate(texts)]
 
 
@@ -132,8 +131,7 @@ def injections() -> list[Labelled]:
     of the injections, every other one of the rest."""
     out = []
     if shared_there():
-        path = shared.folder(CYBER) / "prompt_injection_dev.json.gz"
-        for i, (_, row) in enumerate(rows.read(path)):
+        for i, (_, row) in enumerate(rows.read(shared.path(f"{CYBER}/prompt_injection_dev.json.gz"))):
             if row["injection_type"] == "indirect":
                 out.append(Labelled(f"indirect-{i:04d}", "indirect", row["user_input"], True, "report" if i % 4 else "choose"))
         lines = [line for one in catalogue.source("shared:wikitext2", "all").rows for line in one.text.split("\n") if len(line) > 200]

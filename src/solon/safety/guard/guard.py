@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from solon.core.errors import ModelError
+from solon.core.errors import DataError, ModelError
 from solon.core.records import Conversation, Message, user
 from solon.safety.guard import bands, injection, tool_calls
 from solon.safety.guard.bands import ASK_ALWAYS, Band, Chosen
@@ -118,10 +118,12 @@ class Guard:
 def open_guard(
     head: str = "minilm", model: Model | None = None, probe: Head | None = None, critique: Judge | None = None,
     thresholds: Chosen | None = None, tools: Sequence[Mapping[str, Any]] = (), keep: Keep = to_log, classifier: bool = True,
+    limits: Mapping[str, float] = LIMITS,
 ) -> Guard:  # fmt: skip
     """A guard from what is there. The classifier is loaded unless `classifier` is False; the probe is a head on the running
     `model`; `critique` scores a conversation's last turn by a principle. What is left out is missing, and the tiers before
-    it decide strictly; so is a tier for which no thresholds were chosen, and a probe of another model. Raises `ModelError` where the thresholds were chosen for another classifier."""
+    it decide strictly; so is a tier for which no thresholds were chosen, and a probe of another model. `limits` are the seconds that
+    a tier may take, none where it is not named. Raises `ModelError` where the thresholds were chosen for another classifier."""
     from solon.safety import classifier as text_classifier
     from solon.safety.guard.tiers import by_classifier, by_probe, by_rules
 
@@ -134,7 +136,7 @@ def open_guard(
 
     def tier(side: str, name: str, judge: Judge | None) -> Tier:
         band = chosen.band(side, name)
-        return Tier(name, band, judge if band != ASK_ALWAYS else None, LIMITS[name])
+        return Tier(name, band, judge if band != ASK_ALWAYS else None, limits.get(name))
 
     read = by_probe(_reader(model, probe), probe) if model is not None and probe is not None and ours else None
     judge = by_classifier(found) if found is not None else None
@@ -181,6 +183,8 @@ class Guarded:
 
         prompt = encode_chat(self.engine.tokenizer, turns, add_generation_prompt=True)
         room = min(max_tokens, self.engine.arch.context - len(prompt))
+        if room < 1:
+            raise DataError("the conversation does not fit the model's context", got=f"{len(prompt)} tokens", fix="say less at once")
         decoder = StreamDecoder(self.engine.tokenizer, skip_special=True)
         for ids in self.engine.stream(Request(prompt, key=key, max_tokens=room, **draw), seed=seed):
             yield ids, "".join(map(decoder.push, ids))
