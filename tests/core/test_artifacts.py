@@ -214,7 +214,7 @@ class TestGates:
             draft.metric("accuracy", 0.5, n=4)
             draft.facts |= {"accepted": False, "places": {1: "one"}}
 
-        return store.make("first", 1, {"rank": 2}, {"model": "tiny@1", "data": "solon-data-a2cae7787a03"}, build)
+        return store.make("first", 1, {"rank": 2}, {"model": "org/tiny@1", "data": "solon-data-a2cae7787a03", "other": ""}, build)
 
     @staticmethod
     def after(store, first, number=1):

@@ -203,6 +203,8 @@ class Store:
         by its own hash and not looked at here."""
         seals = {}
         for role, id in inputs.items():
+            if id in ("", "..") or Path(id).name != id:  # a path: no artifact's name
+                continue
             one, draft = Artifact(id, self.root / "artifacts" / id), self.root / "drafts" / id
             begun = draft.is_dir()
             if not (begun or one.path.is_dir() or draft.with_name(f"{id}.lock").exists()):

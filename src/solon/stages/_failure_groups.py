@@ -14,6 +14,7 @@ from solon.evals import statistics as stats
 
 FEWEST = 4  # rows of a slice, and failing prompts of a cluster analysis that is worth one
 MOST_CLUSTERS = 8
+SIZE = 6  # prompts a cluster, on average, at least
 MOST = 2_000  # prompts that are clustered; of more, as many drawn by name
 TERMS = 5
 EXAMPLES = 3
@@ -110,15 +111,13 @@ def _by_meaning(texts: Sequence[str]) -> Any:
 
 
 def _best(points: Any) -> tuple[float, Any]:
-    """Average linkage by the angle between prompts, cut where the silhouette is best."""
+    """Ward's linkage, cut where the silhouette by the angle between prompts is best."""
     from sklearn.cluster import AgglomerativeClustering
-    from sklearn.metrics import pairwise_distances, silhouette_score
+    from sklearn.metrics import silhouette_score
 
-    far = pairwise_distances(points, metric="cosine")
-    np.fill_diagonal(far, 0.0)
     tries = []
-    for k in range(2, min(MOST_CLUSTERS, len(points) // 2) + 1):
-        place = AgglomerativeClustering(n_clusters=k, metric="precomputed", linkage="average").fit_predict(far)
-        tries.append((float(silhouette_score(far, place, metric="precomputed")), -k, place))
+    for k in range(2, max(2, min(MOST_CLUSTERS, len(points) // SIZE)) + 1):
+        place = AgglomerativeClustering(n_clusters=k).fit_predict(points)
+        tries.append((float(silhouette_score(points, place, metric="cosine")), -k, place))
     apart, _, place = max(tries, key=lambda one: one[:2])
     return apart, place

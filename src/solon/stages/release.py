@@ -153,6 +153,8 @@ def _helpful(figures: Mapping[str, Any], pairs: Sequence[Record], command: str) 
         return condition("helpfulness", name, required, None, command=command)
     low, value, high = (100 * x / before["value"] for x in (pair["ci"][0], pair["value"], pair["ci"][1]))
     measured = f"{before['value']:.3f} to {before['value'] + pair['value']:.3f}: {value:+.1f} % ({low:+.1f} to {high:+.1f}, n {pair['n']}); by fitted features, no people"
+    if before["value"] * (1 + MORE_HELPFUL) > 1:
+        measured += "; from so high a start no rise of this size exists, as the score ends at 1"
     return condition("helpfulness", name, required, measured, value > 100 * MORE_HELPFUL, command)
 
 

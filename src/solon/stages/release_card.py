@@ -54,7 +54,7 @@ def metadata(report: Mapping[str, Any], model: Mapping[str, Any], data: Sequence
 def safe(text: Any) -> str:
     """Words of people and models inside Markdown: shown, never obeyed."""
     flat = re.sub(r"\s+", " ", str(text)).strip()
-    return re.sub(r"([\\`*_{}\[\]<>#|!])", lambda hit: f"&#{ord(hit.group(1))};", flat)
+    return re.sub(r"([\\`*{}\[\]<>#|!])", lambda hit: f"&#{ord(hit.group(1))};", flat)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
