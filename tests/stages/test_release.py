@@ -475,3 +475,64 @@ def test_keys_are_private_and_never_overwritten(tmp_path):
     with pytest.raises(ConfigError, match="no Ed25519 key") as refused:
         release_manifest.write(tmp_path, [{"kind": "verdict"}], bad)
     assert "secret text" not in str(refused.value)
+
+
+# The command.
+
+
+def call(capsys, *arguments):
+    from solon.cli import main
+
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main([str(one) for one in arguments])
+    shown = capsys.readouterr()
+    return int(ended.value.code or 0), shown.out, shown.err
+
+
+def test_the_command_releases_only_what_is_met_or_waived(store, run, capsys):
+    pytest.importorskip("cryptography", reason="signatures need the extra 'sign'")
+    place = ("--runs", store.root)
+    code, out, _ = call(capsys, "release", "latest", *place)
+    assert code == 1 and "release: no (1 missed, 7 not measured, 12 pass)" in out and "measures bias: solon eval" in out
+    code, out, _ = call(capsys, "release", "latest", *place, "--json")
+    value = json.loads(out)
+    assert code == 1 and not value["release"] and value["folder"]
+    open_ = [one["key"] for one in value["conditions"] if one["status"] != "pass" and one["key"] != "review"]
+    key = store.root.parent / "key.pem"
+    assert call(capsys, "release", "--new-key", key)[0] == 0
+    waived = [part for one in open_ for part in ("--waive", one)]
+    code, out, _ = call(capsys, "release", "latest", *place, *waived, "--name", "A. Person", "--reason", "pilot", "--reviewer", "R. Person", "--key", key)
+    assert code == 0 and "release: yes (7 waived, 13 pass)" in out and "[waived by A. Person" in out
+    assert load(store.root / run.id).verdict["release"] is True
+    report_json = json.loads((store.root / run.id / "report.json").read_text())
+    assert {one["condition"] for one in report_json["verdict"]["waivers"]} == set(open_)
+    folder = value["folder"]
+    assert call(capsys, "release", "--verify", folder, "--public-key", f"{key}.pub")[0] == 0
+    card = store.root / run.id / "release" / "README.md"
+    card.write_text(card.read_text().replace("A. Person", "Nobody"))
+    code, out, _ = call(capsys, "release", "--verify", folder)
+    assert code == 1 and "refused: README.md: it was changed after the release" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "name a run"), (("nowhere",), "no run"), (("latest", "--waive", "bias"), "needs the name"),
+        (("latest", "--waive", "lineage", "--name", "A", "--reason", "b"), "cannot be waived"), (("latest", "--name", "A"), "go with --waive"),
+        (("latest", "--reviewer", "R"), "under a signature"), (("latest", "--key", "nowhere.pem"), "no key file"),
+        (("latest", "--verify", "x"), "stand alone"), (("--verify", "nowhere"), "holds no release"), (("latest", "--public-key", "x"), "goes with --verify"),
+    ],
+)  # fmt: skip
+def test_a_wrong_call_is_refused_with_exit_code_2(store, run, capsys, arguments, told):
+    code, _, err = call(capsys, "release", *arguments, "--runs", store.root)
+    assert code == 2 and told in err and "Traceback" not in err
+    assert not (store.root / run.id / WAIVERS).exists() and not (store.root / run.id / "release").exists()
+
+
+def test_changed_evidence_is_not_even_written(store, run, capsys):
+    path = store.get(run.stages["feedback"]).path / "rows.jsonl"
+    path.write_text(path.read_text() + "{}\n")
+    code, out, _ = call(capsys, "release", "latest", "--runs", store.root)
+    assert code == 1 and run.stages["feedback"] in out and "nothing was written" in out
+    assert not (store.root / run.id / "release").exists()
