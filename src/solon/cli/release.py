@@ -145,7 +145,7 @@ def _classify(place: Any, run: Any) -> None:
 def _human(value: dict[str, Any]) -> None:
     rows = sorted(value["conditions"], key=lambda one: ORDER.index(one["status"]))
     table(("condition", "key", "required", "measured", "status"), ((r["name"], r["key"], r["required"], _measured(r), r["status"]) for r in rows))
-    commands = {one["command"]: [] for one in rows if one["status"] == "not measured" and one["command"]}
+    commands: dict[str, list[str]] = {one["command"]: [] for one in rows if one["status"] == "not measured" and one["command"]}
     for one in rows:
         if one["command"] in commands and one["status"] == "not measured":
             commands[one["command"]].append(one["key"])

@@ -54,7 +54,7 @@ def _lines(figures: Report, unit: str) -> list[Report]:
     """A model's dot and interval for each that was measured, on one axis."""
     known = {role: say.mapping(figures.get(role)) for role in ROLES if say.mapping(figures.get(role))}
     axis = pictures.scale(list(known.values()), unit)
-    lines = []
+    lines: list[Report] = []
     for role, one in known.items():
         told = say.measured({**one, "unit": unit})
         picture = pictures.whisker(one, axis, COLOURS[role], f"{say.model(role)}: {told}")
