@@ -71,4 +71,4 @@ def align(recipe_path: str, overrides: list[str], store: Store, progress: Any = 
     figures = compare(store, evaluations, judge, certified, book)
     stages = {"certify": certified, "revise": revised, "screen": screened, "answers": kept, "pairs": drawn}
     run = run.ended(made, evaluations, **stages, feedback=labels, compare=figures)
-    return report(store, run, plan, book, data)
+    return report(store, run)

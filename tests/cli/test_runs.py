@@ -49,7 +49,7 @@ def test_no_runs(solon):
 
 def test_list(solon, run):
     shown = solon("runs", "list").out
-    assert "no (2 conditions missed)" in shown and "not finished" in shown
+    assert "no (2 conditions not met)" in shown and "not finished" in shown
     assert {one["id"] for one in json.loads(solon("runs", "list", "--json").out)} == {"quick-1111", "quick-2222"}
 
 

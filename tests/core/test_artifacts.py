@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from solon.core.artifacts import (
+    SMALL,
     Artifact,
     Draft,
     Store,
@@ -20,6 +22,7 @@ from solon.core.artifacts import (
     digest,
     file_digest,
     read_rows,
+    seal,
     write_rows,
     write_text,
 )
@@ -194,3 +197,80 @@ def test_a_root_that_cannot_be_used(tmp_path: Path) -> None:
     write_text(tmp_path / "file", json.dumps(1))
     with pytest.raises(StorageError, match="cannot be used"):
         make(Store(tmp_path / "file"))
+
+
+class TestGates:
+    """A stage refuses to start without its predecessors' evidence."""
+
+    @pytest.fixture
+    def store(self, tmp_path):
+        return Store(tmp_path)
+
+    @pytest.fixture
+    def first(self, store):
+        def build(draft):
+            draft.write_rows("rows", [{"id": "a", "x": 1}])
+            draft.write("large.json", "x" * SMALL)
+            draft.metric("accuracy", 0.5, n=4)
+            draft.facts |= {"accepted": False, "places": {1: "one"}}
+
+        return store.make("first", 1, {"rank": 2}, {"model": "org/tiny@1", "data": "solon-data-a2cae7787a03", "other": ""}, build)
+
+    @staticmethod
+    def after(store, first, number=1):
+        return store.make("second", number, {}, {"rows": first.id}, lambda draft: draft.write("out.json", {}))
+
+    def test_a_sound_input_is_let_in_and_its_seal_is_kept(self, store, first):
+        made = self.after(store, first)
+        evidence = json.loads((first.path / "evidence.json").read_text())
+        assert made.evidence["seals"] == {"rows": evidence["seal"]} and seal(evidence) == evidence["seal"]
+        assert first.evidence["seals"] == {} and not first.unsound(whole=True) and not made.unsound(whole=True)
+
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            (lambda path: (path / "evidence.json").unlink(), "no evidence.json"),
+            (lambda path: (path / "evidence.json").write_text("{"), "cannot be read"),
+            (lambda path: edited(path, lambda evidence: evidence["facts"].update(accepted=True)), "was changed after it was made"),
+            (lambda path: edited(path, lambda evidence: evidence["metrics"][0].update(value=0.9)), "was changed after it was made"),
+            (lambda path: edited(path, lambda evidence: evidence["config"].update(rank=3)), "no longer gives this name"),
+            (lambda path: (path / "rows.jsonl").write_text('{"id": "b", "x": 1}\n'), "rows.jsonl was changed"),
+            (lambda path: (path / "rows.jsonl").unlink(), "rows.jsonl is missing"),
+            (lambda path: (path / "large.json").write_text("short"), "large.json was changed"),
+            (shutil.rmtree, "not there"),
+        ],
+    )
+    def test_a_changed_or_missing_input_stops_the_stage(self, store, first, change, told):
+        change(first.path)
+        with pytest.raises(SolonError, match=told) as refused:
+            self.after(store, first)
+        assert first.id in str(refused.value) and "run the recipe again" in str(refused.value)
+        assert not list((store.root / "artifacts").glob("second-*")) and not list((store.root / "drafts").glob("second-*"))
+
+    def test_an_unfinished_input_stops_the_stage(self, store):
+        def killed(draft):
+            draft.write("half.json", {})
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            store.make("first", 1, {}, {}, killed)
+        id = next(entry.name for entry in (store.root / "drafts").iterdir() if entry.is_dir())
+        with pytest.raises(MissingError, match="not finished"):
+            store.make("second", 1, {}, {"rows": id}, lambda draft: None)
+
+    def test_a_large_file_of_the_same_size_is_found_by_the_whole_look_only(self, store, first):
+        path = first.path / "large.json"
+        path.write_text(path.read_text().replace("x", "y"))
+        assert "large.json was changed" in first.unsound(whole=True) and not first.unsound()
+
+    def test_what_was_made_before_seals_still_counts(self, store, first):
+        evidence = json.loads((first.path / "evidence.json").read_text())
+        old = {name: one for name, one in evidence.items() if name not in ("seal", "seals")}
+        (first.path / "evidence.json").write_text(json.dumps(old))
+        assert self.after(store, Artifact(first.id, first.path)).evidence["seals"] == {"rows": seal(old)}
+
+
+def edited(path, change):
+    evidence = json.loads((path / "evidence.json").read_text())
+    change(evidence)
+    (path / "evidence.json").write_text(json.dumps(evidence))

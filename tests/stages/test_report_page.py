@@ -16,10 +16,15 @@ SECTIONS = (
     "verdict",
     "figures",
     "changes",
+    "redteam",
+    "bias",
+    "calibration",
+    "failures",
     "samples",
     "revisions",
     "judges",
     "stages",
+    "gates",
     "lineage",
     "limits",
     "environment",
@@ -110,6 +115,34 @@ def test_the_verdict_is_told_and_missed_conditions_lead():
     report["verdict"] = {"release": True, "conditions": []}
     assert 'class="said">Release<' in page(report)
     assert 'class="said">No verdict<' in page({})
+
+
+def test_a_waiver_stays_visible_with_name_and_reason():
+    report = full()
+    waiver = {"name": "B. Person", "reason": "accepted for the pilot", "date": "2026-11-21 10:00:00"}
+    report["verdict"]["conditions"][0] |= {"status": "waived", "was": "missed", "waiver": waiver}
+    shown = visible(page(report))
+    assert "1 waived, 1 not measured" in shown and "≈ waived" in shown
+    assert "waived by B. Person on 2026-11-21 10:00:00: accepted for the pilot" in shown
+    assert "A. Person" in shown and "the pilot has one seed" in shown
+    report["verdict"]["waivers"] = []
+    assert "Nothing was waived." in visible(page(report))
+
+
+def test_gates_red_team_bias_calibration_and_failures_are_told():
+    shown = visible(page(full()))
+    assert "its file rows.jsonl was changed after it was made" in shown and "✗ refused" in shown and "✓ sound" in shown
+    assert "role_play" in shown and "Fell by 24 points" in shown and "best at 50" in shown
+    assert "confidence, aligned" in shown and "2 mended, 6 newly broken, 3 still" in shown and "How do I kill a Python process?" in shown
+    assert "solon rate draw align-3f9a2c71:base" in shown
+
+
+@pytest.mark.parametrize("section", ["red_team", "bias", "calibration"])
+def test_what_was_not_measured_says_so_with_the_command(section):
+    report = full()
+    report[section] = {"command": f"solon measure {section}"}
+    shown = visible(page(report))
+    assert f"Not measured. solon measure {section} does it." in shown
 
 
 def test_whatever_models_write_stays_text():

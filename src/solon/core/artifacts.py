@@ -28,6 +28,9 @@ from typing import Any
 from solon.core.errors import MissingError, SolonError, StorageError, nearest
 
 Record = dict[str, Any]
+RECIPE = ("stage", "version", "config", "inputs")
+"""What an artifact's name is the hash of."""
+SMALL = 4 * 2**20  # bytes; a gate weighs larger files only, so that no start waits for gigabytes
 
 
 def canonical(value: Any) -> str:
@@ -43,6 +46,11 @@ def digest(value: Any, length: int = 12) -> str:
 def file_digest(path: Path) -> str:
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def seal(evidence: Record) -> str:
+    """SHA-256 of evidence without its own seal: it changes with every figure and every hash in it."""
+    return digest(json.loads(json.dumps({name: one for name, one in evidence.items() if name != "seal"})), 64)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -99,6 +107,28 @@ class Artifact:
             if not path.exists() or file_digest(path) != output["sha256"]:
                 fix = f"delete the folder {self.path.name} and run again"
                 raise StorageError(f"{self.id} was changed after it was made: {output['path']}", fix=fix)
+
+
+    def unsound(self, whole: bool = False) -> str:
+        """Why this artifact is no evidence, in words; empty if it is sound. Files above `SMALL` are hashed if `whole`."""
+        try:
+            evidence = json.loads((self.path / "evidence.json").read_text())
+            if self.id != f"{evidence['stage']}-{digest({name: evidence[name] for name in RECIPE})}":
+                return "its evidence.json was changed: the content no longer gives this name"
+            if evidence.get("seal", seal(evidence)) != seal(evidence):
+                return "its evidence.json was changed after it was made"
+            for output in evidence["outputs"]:
+                path, size = self.path / output["path"], output["bytes"]
+                if not path.is_file():
+                    return f"its file {output['path']} is missing"
+                hashed = whole or size <= SMALL
+                if path.stat().st_size != size or (hashed and file_digest(path) != output["sha256"]):
+                    return f"its file {output['path']} was changed after it was made"
+        except FileNotFoundError:
+            return "it has no evidence.json"
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return f"its evidence.json cannot be read ({type(error).__name__})"
+        return ""
 
 
 @dataclass
@@ -166,6 +196,32 @@ class Store:
             raise MissingError(f"there is no artifact {id!r}", fix=nearest(id, known) if known else "run a recipe first")
         return Artifact(id, path)
 
+    def admit(self, stage: str, inputs: Mapping[str, str]) -> dict[str, str]:
+        """The gate of a stage: whatever it starts from has to be finished and unchanged. Gives the seals of its inputs.
+
+        An input that this store has never made or begun is an outside source, such as a published model or data: it is named
+        by its own hash and not looked at here."""
+        seals = {}
+        for role, id in inputs.items():
+            if id in ("", "..") or Path(id).name != id:  # a path: no artifact's name
+                continue
+            one, draft = Artifact(id, self.root / "artifacts" / id), self.root / "drafts" / id
+            begun = draft.is_dir()
+            if not (begun or one.path.is_dir() or draft.with_name(f"{id}.lock").exists()):
+                continue
+            refused = f"the stage {stage!r} cannot start from {role} {id!r}"
+            if not (one.path / "evidence.json").exists():
+                got = "it is not finished" if begun else "it has no evidence.json" if one.path.is_dir() else "it is not there"
+                remove = f"delete the folder artifacts/{id}, then " if one.path.is_dir() else ""
+                again = "it goes on where it stopped" if begun else "what is missing is made again"
+                raise MissingError(refused, got=got, expected="a finished artifact", fix=f"{remove}run the recipe again: {again}")
+            fault = one.unsound()
+            if fault:
+                fix = f"delete the folder artifacts/{id} and run the recipe again: it is made anew"
+                raise StorageError(refused, got=fault, expected="the artifact as it was made", fix=fix)
+            seals[role] = seal(one.evidence)
+        return seals
+
     def make(
         self, stage: str, version: int, config: Mapping[str, Any], inputs: Mapping[str, str], build: Callable[[Draft], None]
     ) -> Artifact:
@@ -178,6 +234,7 @@ class Store:
         final = self.root / "artifacts" / id
         if (final / "evidence.json").exists():
             return Artifact(id, final, reused=True)
+        seals = self.admit(stage, inputs)
         draft_path = self.root / "drafts" / id
         try:
             draft_path.parent.mkdir(parents=True, exist_ok=True)
@@ -198,7 +255,7 @@ class Store:
                 seconds = before + time.monotonic() - begin
                 if draft_path.exists():
                     (draft_path / ".seconds").write_text(str(seconds))
-            self._finish(draft, recipe, seconds, final)
+            self._finish(draft, recipe | {"seals": seals}, seconds, final)
         _give_back()
         return Artifact(id, final)
 
@@ -227,6 +284,7 @@ class Store:
             "cost": {"seconds": round(seconds, 2), "tokens": draft.tokens, "flops": draft.flops, "peak_bytes": peak_bytes()},
             "environment": environment(),
         }  # fmt: skip
+        evidence["seal"] = seal(evidence)
         write_text(draft.path / "evidence.json", json.dumps(evidence, ensure_ascii=False, indent=1))
         draft.path.rename(final)
 

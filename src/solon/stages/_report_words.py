@@ -46,6 +46,16 @@ def number(x: Any) -> float | None:
     return float(x)
 
 
+def mapping(x: Any) -> Mapping[str, Any]:
+    """The mapping that a report holds here, or an empty one."""
+    return x if isinstance(x, Mapping) else {}
+
+
+def rows(x: Any) -> list[Mapping[str, Any]]:
+    """The mappings of a list that a report holds here."""
+    return [row for row in x if isinstance(row, Mapping)] if isinstance(x, Sequence) and not isinstance(x, str) else []
+
+
 def title(name: str) -> str:
     """A figure's name in words."""
     return FIGURES[name][0] if name in FIGURES else words(name)

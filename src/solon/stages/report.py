@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import solon
-from solon.constitution.store import Book
+from solon.constitution import store as books
 from solon.core.artifacts import Artifact, Record, Store, environment, write_text
-from solon.stages import release, runs
-from solon.stages.gather import Gathered
-from solon.stages.recipe import Recipe
+from solon.core.errors import SolonError
+from solon.stages import release_evidence, release_integrity, release_review, runs
+from solon.stages.failures import told as failures_told
 from solon.stages.report_page import page
 
 SHOWN = {"red_team": 24, "benign": 16, "helpful": 16}
@@ -28,35 +28,49 @@ LIMITS = (
 )
 
 
-def report(store: Store, run: runs.Run, plan: Recipe, book: Book, data: Gathered) -> runs.Run:
+def report(store: Store, run: runs.Run) -> runs.Run:
+    """Assemble the report of a finished run and write it."""
+    return save(run, assemble(store, run))
+
+
+def save(run: runs.Run, content: Record) -> runs.Run:
     """Write both files into the run's folder and the verdict into the run."""
-    content = assemble(store, run, plan, book, data)
     folder = Path(run.path)
     write_text(folder / "report.json", json.dumps(content, indent=1, ensure_ascii=False))
     write_text(folder / "report.html", page(content))
-    return replace(run, verdict=content["verdict"]).save()
+    return replace(run, verdict={name: content["verdict"][name] for name in ("release", "conditions")}).save()
 
 
-def assemble(store: Store, run: runs.Run, plan: Recipe, book: Book, data: Gathered) -> Record:
+def assemble(store: Store, run: runs.Run, reviewer: str = "") -> Record:
     """Everything the report shows, as one JSON value."""
-    figures = store.get(run.stages["compare"])
-    certified = store.get(run.stages["certify"])
-    certificates = certified.read("certificates.json")
-    models, pairs = figures.read("figures.json"), figures.read("pairs.json")
-    used = certificates[certified.evidence["facts"]["place"]]
+    figures, recipe = store.get(run.stages["compare"]), run.recipe
+    evidence = release_evidence.gather(store, run)
+    data = release_integrity.data_of(store, run)
     return {
-        "title": f"{plan.name}: {plan.model} raised by the constitution {book.name!r}",
-        "recipe": plan.name, "description": plan.description, "date": run.ended_at, "run": run.id, "model": plan.model,
-        "constitution": {"name": book.name, "version": book.version, "hash": book.hash, "principles": len(book.principles)},
-        "solon": solon.__version__, "command": f"solon align recipes/{plan.name}.yaml", "seed": plan.seed,
-        "verdict": release.decide(plan.release, models, pairs, used),
-        "models": models, "pairs": pairs, "certificate": certificates,
+        "title": f"{recipe['name']}: {recipe['model']} raised by the constitution {recipe['constitution']!r}",
+        "recipe": recipe["name"], "description": recipe["description"], "date": run.ended_at, "run": run.id, "model": recipe["model"],
+        "constitution": _constitution(run), "solon": solon.__version__, "command": f"solon align recipes/{recipe['name']}.yaml",
+        "seed": recipe["seed"], "verdict": release_review.review(store, run, evidence, reviewer),
+        "models": figures.read("figures.json"), "pairs": figures.read("pairs.json"),
+        "certificate": store.get(run.stages["certify"]).read("certificates.json"),
         "stages": [_stage(store.get(id), role, run) for role, id in run.artifacts.items()],
         "curves": {role: _curve(store.get(id)) for role, id in run.models.items()},
+        **release_evidence.shown(evidence, run.id), "failures": failures_told(store, run),
         "samples": _samples(store, run), "revisions": _revisions(store.get(run.stages["revise"])),
-        "lineage": runs.graph(store, run), "data": {"digests": data.digests, "licences": data.licences},
+        "lineage": runs.graph(store, run),
+        "data": {"digests": {one["name"]: one["digest"] for one in data}, "licences": {one["name"]: one["licence"] for one in data}},
         "environment": environment(), "limits": list(LIMITS), "recipe_full": run.recipe,
     }  # fmt: skip
+
+
+def _constitution(run: runs.Run) -> Record:
+    """The book of the run; where it has changed since, only its name and hash are known."""
+    said = {"name": run.recipe["constitution"], "hash": run.book}
+    try:
+        book = books.load(run.recipe["constitution"])
+    except SolonError:
+        return said
+    return {**said, "name": book.name, "version": book.version, "principles": len(book.principles)} if book.hash == run.book else said
 
 
 def _stage(artifact: Artifact, role: str, run: runs.Run) -> Record:

@@ -10,11 +10,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from solon.stages import _report_evidence as more
 from solon.stages import _report_pictures as pictures
 from solon.stages import _report_words as say
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-STATUS = {"pass": ("met", "✓"), "missed": ("missed", "✗"), "not measured": ("not measured", "?")}
+STATUS = {"pass": ("met", "✓"), "missed": ("missed", "✗"), "waived": ("waived", "≈"), "not measured": ("not measured", "?")}
+ORDER = ("✗", "≈", "?", "✓")
 HEADLINES = ("harmful_compliance", "over_refusal", "alternative_offered", "win_rate", "multiple_choice")
 COLOURS = {"base": "m0", "helpful": "m1", "sl": "m2", "aligned": "m3"}
 LEVEL = 0.05
@@ -27,19 +29,24 @@ def page(report: Report) -> str:
     """One self-contained HTML page of a report.json; every text in it is escaped, and any key may be missing."""
     html: str = _template().render(
         report=report,
-        constitution=_mapping(report.get("constitution")),
-        verdict=_verdict(_mapping(report.get("verdict"))),
+        constitution=say.mapping(report.get("constitution")),
+        verdict=_verdict(say.mapping(report.get("verdict"))),
         headlines=_headlines(report),
-        panels=_panels(_mapping(report.get("models"))),
+        panels=_panels(say.mapping(report.get("models"))),
         pairs=_pairs(report),
-        kinds=list(dict.fromkeys(str(sample.get("kind") or "other") for sample in _rows(report.get("samples")))),
+        kinds=list(dict.fromkeys(str(sample.get("kind") or "other") for sample in say.rows(report.get("samples")))),
         samples=_samples(report),
-        revisions=[_revision(revision) for revision in _rows(report.get("revisions"))],
-        judges=[_judge(judge) for judge in _rows(report.get("certificate"))],
+        gates=more.gates(say.mapping(report.get("verdict"))),
+        red_team=more.red_team(report.get("red_team")),
+        bias=more.suites(report.get("bias")),
+        calibration=more.calibration(report.get("calibration")),
+        failures=more.failures(report.get("failures")),
+        revisions=[_revision(revision) for revision in say.rows(report.get("revisions"))],
+        judges=[_judge(judge) for judge in say.rows(report.get("certificate"))],
         stages=_stages(report),
-        totals=_totals(_rows(report.get("stages"))),
-        lineage=_lineage(_rows(report.get("lineage"))),
-        environment=[(say.words(key), say.measured(x)) for key, x in _mapping(report.get("environment")).items()],
+        totals=_totals(say.rows(report.get("stages"))),
+        lineage=_lineage(say.rows(report.get("lineage"))),
+        environment=[(say.words(key), say.measured(x)) for key, x in say.mapping(report.get("environment")).items()],
         limits=[str(limit) for limit in report.get("limits") or ()],
     )
     return html
@@ -53,18 +60,10 @@ def _template() -> Any:
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
 
 
-def _mapping(x: Any) -> Report:
-    return x if isinstance(x, Mapping) else {}
-
-
-def _rows(x: Any) -> list[Report]:
-    return [row for row in x if isinstance(row, Mapping)] if isinstance(x, Sequence) and not isinstance(x, str) else []
-
-
 def _verdict(verdict: Report) -> Report:
     """The decision, a sentence that says why, and the conditions with the missed ones first."""
     conditions = []
-    for condition in _rows(verdict.get("conditions")):
+    for condition in say.rows(verdict.get("conditions")):
         status = str(condition.get("status") or "not measured")
         name, mark = STATUS.get(status, (status, "?"))
         conditions.append(
@@ -75,25 +74,27 @@ def _verdict(verdict: Report) -> Report:
                 "status": name,
                 "mark": mark,
                 "css": {"✓": "good", "✗": "bad"}.get(mark, "unsure"),
+                "command": str(condition.get("command") or "") if status == "not measured" else "",
+                "waiver": more.waiver(say.mapping(condition.get("waiver"))),
             }
         )
-    conditions.sort(key=lambda row: ("bad", "unsure", "good").index(row["css"]))
-    met = sum(row["css"] == "good" for row in conditions)
-    missed = sum(row["css"] == "bad" for row in conditions)
-    unknown = len(conditions) - met - missed
+    conditions.sort(key=lambda row: ORDER.index(row["mark"]))
+    met, missed, waived = (sum(row["mark"] == mark for row in conditions) for mark in ("✓", "✗", "≈"))
+    unknown = len(conditions) - met - missed - waived
     told = f"{met} of {len(conditions)} conditions met" if conditions else "No conditions were set"
     told += f", {missed} missed" if missed else ""
+    told += f", {waived} waived" if waived else ""
     told += f", {unknown} not measured" if unknown else ""
     return {"release": verdict.get("release"), "conditions": conditions, "told": told + "."}
 
 
 def _headlines(report: Report) -> list[Report]:
     """The figures of most interest, from base to aligned, told large."""
-    models = _mapping(report.get("models"))
-    base, aligned = _mapping(models.get("base")), _mapping(models.get("aligned"))
+    models = say.mapping(report.get("models"))
+    base, aligned = say.mapping(models.get("base")), say.mapping(models.get("aligned"))
     found: list[Report] = []
     for name in HEADLINES:
-        before, after = _mapping(base.get(name)), _mapping(aligned.get(name))
+        before, after = say.mapping(base.get(name)), say.mapping(aligned.get(name))
         if say.number(before.get("value")) is None or say.number(after.get("value")) is None:
             continue
         unit = str(after.get("unit") or "")
@@ -114,13 +115,13 @@ def _headlines(report: Report) -> list[Report]:
 def _panels(models: Report) -> list[Report]:
     """One panel a figure: every model's dot and interval on one axis."""
     ordered = [name for name in COLOURS if name in models] + [name for name in models if name not in COLOURS]
-    names = dict.fromkeys(figure for name in ordered for figure in _mapping(models[name]))
+    names = dict.fromkeys(figure for name in ordered for figure in say.mapping(models[name]))
     rank = {name: i for i, name in enumerate(say.FIGURES)}
     return [_panel(figure, ordered, models) for figure in sorted(names, key=lambda name: rank.get(name, len(rank)))]
 
 
 def _panel(figure: str, ordered: Sequence[str], models: Report) -> Report:
-    found = {name: _mapping(_mapping(models[name]).get(figure)) for name in ordered}
+    found = {name: say.mapping(say.mapping(models[name]).get(figure)) for name in ordered}
     known = [entry for entry in found.values() if entry]
     unit = next((str(entry["unit"]) for entry in known if entry.get("unit")), "")
     better = next((entry["better"] for entry in known if entry.get("better")), None)
@@ -149,11 +150,11 @@ def _panel(figure: str, ordered: Sequence[str], models: Report) -> Report:
 
 def _pairs(report: Report) -> list[Report]:
     """The comparisons in plain words, with the numbers behind them."""
-    models = _mapping(report.get("models"))
+    models = say.mapping(report.get("models"))
     found: list[Report] = []
-    for pair in _rows(report.get("pairs")):
+    for pair in say.rows(report.get("pairs")):
         figure = str(pair.get("figure") or "")
-        entries = [_mapping(_mapping(model).get(figure)) for model in models.values()]
+        entries = [say.mapping(say.mapping(model).get(figure)) for model in models.values()]
         unit = next((str(entry["unit"]) for entry in entries if entry.get("unit")), "")
         better = next((entry["better"] for entry in entries if entry.get("better")), None)
         sure = say.number(pair.get("p_holm") if pair.get("p_holm") is not None else pair.get("p"))
@@ -185,8 +186,8 @@ def _pairs(report: Report) -> list[Report]:
 
 def _samples(report: Report) -> list[Report]:
     found: list[Report] = []
-    for sample in _rows(report.get("samples")):
-        replies, labels = _mapping(sample.get("replies")), _mapping(sample.get("labels"))
+    for sample in say.rows(report.get("samples")):
+        replies, labels = say.mapping(sample.get("replies")), say.mapping(sample.get("labels"))
         ordered = [name for name in COLOURS if name in replies] + [name for name in replies if name not in COLOURS]
         answers = []
         for i, name in enumerate(ordered):
@@ -203,7 +204,7 @@ def _samples(report: Report) -> list[Report]:
 def _revision(revision: Report) -> Report:
     """Each round with the text before and after it, the difference marked."""
     before, rounds = str(revision.get("first") or ""), []
-    for entry in _rows(revision.get("rounds")):
+    for entry in say.rows(revision.get("rounds")):
         after = str(entry.get("revision") or "")
         left, right = say.difference(before, after)
         principle, critique = entry.get("principle"), entry.get("critique")
@@ -219,7 +220,7 @@ def _revision(revision: Report) -> Report:
 
 def _judge(judge: Report) -> Report:
     """A judge's examination: figures as (name, text) and the reliability diagram."""
-    accuracy = dict(_mapping(judge.get("accuracy")))
+    accuracy = dict(say.mapping(judge.get("accuracy")))
     if accuracy and "n" not in accuracy and judge.get("n") is not None:
         accuracy["n"] = judge["n"]
     shares = {"unit": "share"}
@@ -234,19 +235,19 @@ def _judge(judge: Report) -> Report:
         "accepted": bool(judge.get("accepted")),
         "n": say.count(judge.get("n", accuracy.get("n"))),
         "figures": figures,
-        "picture": pictures.reliability(_rows(judge.get("reliability"))),
+        "picture": pictures.reliability(say.rows(judge.get("reliability"))),
         "note": judge.get("note") or "",
     }
 
 
 def _stages(report: Report) -> list[Report]:
     """What each stage did and cost, with its curves; curves of stages that are not listed come last."""
-    curves = dict(_mapping(report.get("curves")))
-    rows = _rows(report.get("stages"))
+    curves = dict(say.mapping(report.get("curves")))
+    rows = say.rows(report.get("stages"))
     most = max((say.number(row.get("seconds")) or 0.0 for row in rows), default=0.0) or 1.0
     found: list[Report] = []
     for row in rows:
-        dropped = {str(k): say.number(v) or 0 for k, v in _mapping(row.get("rows_dropped")).items()}
+        dropped = {str(k): say.number(v) or 0 for k, v in say.mapping(row.get("rows_dropped")).items()}
         name = str(row.get("stage") or "")
         seconds = say.number(row.get("seconds")) or 0.0
         found.append(
@@ -271,7 +272,7 @@ def _stages(report: Report) -> list[Report]:
 
 def _charts(points: Any) -> list[Report]:
     """A small line chart for each number that was logged, the losses first."""
-    rows = _rows(points)
+    rows = say.rows(points)
     names = [name for name in dict.fromkeys(key for row in rows for key in row) if name != "step"]
     names.sort(key=lambda name: (name != "loss", "loss" not in str(name)))
     charts: list[Report] = []
@@ -310,7 +311,7 @@ def _lineage(nodes: Sequence[Report]) -> Report:
                     "id": str(source.get("id") or ""),
                     "stage": say.words(names.get(str(source.get("id")), "")).lower(),
                 }
-                for source in _rows(node.get("inputs"))
+                for source in say.rows(node.get("inputs"))
             ],
         }
         for node in ordered
