@@ -7,7 +7,22 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from solon.cli import adapters, align, chat, constitution, data, export, guard, models, rate, redteam, runs, safety
+from solon.cli import (
+    adapters,
+    align,
+    chat,
+    compress,
+    constitution,
+    data,
+    export,
+    guard,
+    models,
+    rate,
+    redteam,
+    runs,
+    safety,
+    sweep,
+)
 from solon.cli import eval as benchmarks
 from solon.cli.show import epilog, fail
 from solon.core.errors import SolonError
@@ -63,5 +78,5 @@ def solon(
     state["debug"] = debug
 
 
-for part in (align, models, chat, constitution, data, benchmarks, runs, rate, redteam, safety, guard, export, adapters):
+for part in (align, models, chat, constitution, data, benchmarks, runs, rate, redteam, safety, guard, export, adapters, compress, sweep):
     part.attach(app)
