@@ -155,6 +155,6 @@ def test_the_command(solon, made, recipe_file, monkeypatch) -> None:
     assert shown.code == 0 and "rank 2" in shown.out and "shares of what full costs" in shown.out and made[3].id in shown.out
     told = json.loads(solon("sweep", "rank=1,2", recipe_file, "--json").out)
     assert [row["point"] for row in told["rows"]] == ["untrained", "rank 1", "rank 2", "full"]
-    wrong = solon("sweep", "ranks=1,2", recipe_file)
+    wrong = solon("sweep", "rnak=1,2", recipe_file)
     assert wrong.code == 2 and "'rank'" in wrong.err.replace('"', "'") and "Traceback" not in wrong.err
     jax.clear_caches()
