@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from solon.cli.show import Json, Runs, emit, epilog, note, store
+from solon.cli.show import Json, Runs, emit, epilog, note, size, store, table
+from solon.core.errors import ConfigError
 
 
 def attach(app: typer.Typer) -> None:
@@ -16,6 +17,7 @@ def attach(app: typer.Typer) -> None:
         "solon align recipes/quickstart.yaml",
         "solon align recipes/quickstart.yaml helpful.rank=32 seed=1",
         "solon align recipes/gemma-270m.yaml --runs /data/runs --json",
+        "solon align recipes/gemma-7b-spec.yaml --plan --devices 8",
     )
     app.command("align", epilog=examples)(align)
 
@@ -25,18 +27,61 @@ def align(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Any field of the recipe, as key=value.", metavar="KEY=VALUE...")
     ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Check the recipe, say what its trainings hold in memory, and run nothing.")] = False,
+    devices: Annotated[int, typer.Option("--devices", min=1, help="With --plan: over so many devices.")] = 1,
+    parts: Annotated[
+        int, typer.Option("--split", min=1, help="With --plan: matrices are split over so many of them, rows over the others.")
+    ] = 1,
     runs: Runs = None,
     json: Json = False,
 ) -> None:
     """Align a model by a recipe and write the report that decides its release.
 
-    Finished stages are kept: the same command after a stop, a crash or a change goes on from what is there.
+    Finished stages are kept: the same command after a stop, a crash or a change goes on from what is there. A plan is made
+    from shapes alone: it needs neither the weights nor the devices.
     """
+    if plan:
+        return planned(recipe, list(overrides or []), devices, parts, json)
     from solon import pipeline
 
     place = store(runs, quiet=json)
     run = pipeline.align(str(recipe), list(overrides or []), place, place.progress)
     emit(summary(run), json, lambda: human(run))
+
+
+def planned(recipe: Path, overrides: list[str], devices: int, parts: int, json: bool) -> None:
+    """Print what each training of a recipe holds on a device."""
+    if devices % parts:
+        raise ConfigError("the devices do not divide into parts", got=f"{devices} devices, {parts} parts", expected="a divisor")
+    import jax
+
+    if devices > 1:  # before JAX looks for devices; they are only planned for
+        jax.config.update("jax_platforms", "cpu")
+        try:
+            jax.config.update("jax_num_cpu_devices", devices)
+        except RuntimeError as error:
+            raise ConfigError("this process has its devices already", got=error, fix="plan in a process of its own") from error
+    from solon.stages import recipe as recipes
+    from solon.stages.plan import plan
+
+    made = plan(recipes.load(recipe, overrides), devices // parts, parts)
+    emit(made, json, lambda: _planned(made))
+
+
+def _planned(made: dict[str, Any]) -> None:
+    names = list(made["stages"][0]["bytes"])
+    typer.echo(f"{made['model']}, {made['parameters']:,} parameters, over {made['devices']} device(s); bytes on each")
+    rows = (
+        (one["stage"], f"{one['trained_parameters']:,}", *(size(one["bytes"][name], "B") for name in names), size(one["total"], "B"))
+        for one in made["stages"]
+    )
+    table(("training", "trained", *names, "in all"), rows, right=("trained", *names, "in all"))
+    for one in made["stages"]:
+        lines, length = one["micro_batch"]
+        typer.echo(f"{one['stage']}: micro-batches of {lines} x {length} tokens, {one['micro_batches']} a step")
+        for remark in one["remarks"]:
+            typer.echo(f"{one['stage']}: {remark}")
+    typer.echo("activations are XLA's figure for this machine's kind of processor; all else follows from the shapes")
 
 
 def summary(run: Any) -> dict[str, Any]:

@@ -15,6 +15,10 @@ from solon.cli import (
     data,
     export,
     failures,
+    compress,
+    constitution,
+    data,
+    export,
     guard,
     models,
     rate,
@@ -22,6 +26,9 @@ from solon.cli import (
     release,
     runs,
     safety,
+    runs,
+    safety,
+    sweep,
 )
 from solon.cli import eval as benchmarks
 from solon.cli.show import epilog, fail
@@ -79,4 +86,5 @@ def solon(
 
 
 for part in (align, models, chat, constitution, data, benchmarks, runs, failures, rate, redteam, safety, guard, release, export, adapters):
+for part in (align, models, chat, constitution, data, benchmarks, runs, rate, redteam, safety, guard, export, adapters, compress, sweep):
     part.attach(app)

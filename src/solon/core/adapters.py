@@ -1,4 +1,4 @@
-"""Adapters beside LoRA as leaves of the weight tree: DoRA, IA3, bottlenecks, and several LoRAs chosen row by row.
+"""Adapters beside LoRA as leaves of the weight tree: DoRA, IA3, bottlenecks, whole weights, and several LoRAs chosen row by row.
 
 Each stands where its base stood, computes in the base's type, works over any leaf (quantised, adapted), and is the
 identity until trained. Which of them exist, and how a fresh one is made, stands in `learn/lora.py`.
@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from solon.core.dense import F32, Adapter, Axes, Pair, Place, dense, merged, product, spread
+from solon.core.dense import F32, Adapter, Axes, Pair, Place, dense, kept, merged, product, spread
 from solon.core.errors import ModelError
 
 
@@ -148,6 +148,35 @@ class Bottleneck(Adapter):
             down=place(self.down, (*outs, None)), up=place(self.up, (*axes.stacked, None, *axes.outs)),
             down_bias=place(self.down_bias, (*axes.stacked, None)),
         )  # fmt: skip
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Full(Adapter):
+    """Every number of a weight trained: `w` stands in for the base, in float32 so that small steps are not lost, and is
+    used in the base's type. It may lie over a vector too.
+
+    The base stays beside it as what the weight was before. Over a pruned base the zeros stay.
+    """
+
+    TRAINED: ClassVar[tuple[str, ...]] = ("w",)
+
+    base: Any
+    w: jax.Array
+
+    def dense(self, x: jax.Array, n_in: int) -> jax.Array:
+        return dense(x, self.array(), n_in)
+
+    def array(self) -> jax.Array:
+        mask = kept(self.base)
+        return (self.w if mask is None else jnp.where(mask, self.w, 0)).astype(self.dtype)
+
+    def rows(self, ids: jax.Array) -> jax.Array:
+        """Looked up before it is rounded, so that gradients of one row add up in float32."""
+        return self.w[ids].astype(self.dtype) if kept(self.base) is None else self.array()[ids]
+
+    def spread(self, axes: Axes, place: Place) -> Full:
+        return replace(self, base=spread(self.base, axes, place), w=place(self.w, (*axes.stacked, *axes.ins, *axes.outs)))
 
 
 @jax.tree_util.register_dataclass

@@ -13,18 +13,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solon.core.adapters import Bottleneck, DoRA, Scaled, column_norms
+from solon.core.adapters import Bottleneck, DoRA, Full, Scaled, column_norms
 from solon.core.dense import Adapter, LoRA, is_adapter, kept, merged
 from solon.core.errors import ConfigError, ModelError
 from solon.core.keys import seed_of
 from solon.core.quantise import quantise
-from solon.core.weights import Tree, Weight, named, path_name, rewrite
+from solon.core.weights import Tree, Weight, is_weight, named, path_name, rewrite
 from solon.models.architecture import LINEAR, Architecture, spec
 
-KINDS = ("lora", "rslora", "dora", "bottleneck", "ia3")
-# Where a kind belongs by its paper: bottlenecks behind both sublayers; IA3 on keys, values and the MLP's inner state.
-TARGETS: Mapping[str, tuple[str, ...]] = {"bottleneck": ("o", "down"), "ia3": ("k", "v", "down")}
+KINDS = ("lora", "rslora", "dora", "bottleneck", "ia3", "full")
 TABLES = ("embed", "unembed")
+VECTORS = (
+    "attn_norm", "mlp_norm", "attn_post_norm", "mlp_post_norm", "q_norm", "k_norm", "norm", "q_bias", "k_bias", "v_bias",
+)  # fmt: skip
+EVERY = (*LINEAR, *TABLES, *VECTORS)
+# Where a kind belongs by its paper: bottlenecks behind both sublayers; IA3 on keys, values and the MLP's inner state.
+TARGETS: Mapping[str, tuple[str, ...]] = {"bottleneck": ("o", "down"), "ia3": ("k", "v", "down"), "full": EVERY}
 
 
 def attach(
@@ -34,13 +38,16 @@ def attach(
     """Put a fresh adapter on the given kinds of matrices of every layer. It changes nothing until trained.
 
     `kind` is `lora` (scale alpha / rank), `rslora` (alpha / sqrt(rank), arXiv 2312.03732), `dora`, `bottleneck` (`rank` is its
-    width) or `ia3`; the last two know neither alpha nor dropout. `ranks` gives other ranks to matrices by name: the first
-    pattern found in `blocks/3/q` counts. `lora` and `rslora` may also target `embed` and `unembed`. Where the output is
-    tied, both are one table: the adapter then changes the output as well as the input.
+    width) or `ia3`; the last two know neither alpha nor dropout. `full` trains the weights themselves and knows none of rank,
+    alpha and dropout; its targets may be vectors, and those that the model lacks are passed over. `ranks` gives other ranks
+    to matrices by name: the first pattern found in `blocks/3/q` counts. `lora` and `rslora` may also target `embed` and
+    `unembed`. Where the output is tied, both are one table: the adapter then changes the output as well as the input.
 
     Adapters nest: attaching to a model that already carries one freezes the inner one.
     """
     _check(arch, kind, rank, targets, ranks or {})
+    if kind == "full":
+        return _whole(arch, params, targets)
     used: set[str] = set()
 
     def one(name: str, w: Weight, leaf: Any) -> Adapter:
@@ -57,14 +64,26 @@ def attach(
     return out
 
 
+def _whole(arch: Architecture, params: Tree, targets: Sequence[str]) -> Tree:
+    """Every weight of these names as numbers to train, vectors included."""
+
+    def one(path: Any, _: Weight, leaf: Any) -> Any:
+        name = path_name(path).rsplit("/", 1)[-1]
+        return Full(leaf, jnp.asarray(merged(leaf), jnp.float32)) if name in targets else leaf
+
+    return jax.tree_util.tree_map_with_path(one, spec(arch), params, is_leaf=is_weight)
+
+
 def _check(arch: Architecture, kind: str, rank: int, targets: Sequence[str], ranks: Mapping[str, int]) -> None:
     if kind not in KINDS:
         raise ConfigError("unknown kind of adapter", got=kind, expected=", ".join(KINDS))
-    known = (*LINEAR, "embed") if arch.tied else (*LINEAR, *TABLES)
+    if kind == "full" and ranks:
+        raise ConfigError("full fine-tuning has no ranks", got=", ".join(ranks), fix="leave out the patterns of ranks")
+    known = EVERY if kind == "full" else (*LINEAR, "embed") if arch.tied else (*LINEAR, *TABLES)
     for name in targets:
         if name not in known:
             raise ConfigError("an adapter is asked for where there is no matrix", got=name, expected=", ".join(known))
-        if name in TABLES and kind not in ("lora", "rslora"):
+        if name in TABLES and kind not in ("lora", "rslora", "full"):
             raise ConfigError(f"a table of embeddings takes no {kind} adapter", got=name, fix="use lora, or leave it out")
     largest = min(arch.embed, arch.mlp)
     for size in (rank, *ranks.values()):
@@ -121,7 +140,7 @@ def _scale(kind: str, alpha: float, rank: Any) -> Any:
     return alpha / rank**0.5 if kind == "rslora" else alpha / rank
 
 
-def adapter(params: Tree, targets: Sequence[str] = (*LINEAR, *TABLES)) -> dict[str, dict[str, jax.Array]]:
+def adapter(params: Tree, targets: Sequence[str] = EVERY) -> dict[str, dict[str, jax.Array]]:
     """The trainable arrays of the outermost adapters: `{"blocks/q": {"a": ..., "b": ...}}`.
 
     Name the targets of the newest adapter where it sits on fewer kinds than the one below it, else the lower one's
@@ -141,6 +160,11 @@ def put(params: Tree, trained: dict[str, dict[str, jax.Array]]) -> Tree:
         return replace(w, **trained[path_name(path)]) if is_adapter(w) and path_name(path) in trained else w
 
     return jax.tree_util.tree_map_with_path(one, params, is_leaf=is_adapter)
+
+
+def emptied(params: Tree, targets: Sequence[str] = EVERY) -> Tree:
+    """The same model with nothing in those adapters, to be filled by `put`: what is trained is then held once and not twice."""
+    return put(params, jax.tree.map(lambda x: np.zeros(0, x.dtype), adapter(params, targets)))
 
 
 def save(folder: Path, trained: dict[str, dict[str, Any]], settings: dict[str, Any]) -> None:

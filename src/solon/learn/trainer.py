@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +18,8 @@ import optax
 from solon.core import checkpoints
 from solon.core.errors import TrainingError
 from solon.core.keys import seed_of
-from solon.core.weights import Tree
+from solon.core.weights import Tree, path_name
+from solon.learn.stopping import Stopping
 
 # loss(trainable, frozen, batch, key) -> (sum over items, (number of items, {metric: sum over items}))
 Loss = Callable[[Tree, Tree, Any, jax.Array], tuple[jax.Array, tuple[jax.Array, dict[str, jax.Array]]]]
@@ -43,12 +45,13 @@ class Plan:
 
 @dataclass
 class Result:
-    """Trained arrays, one row of metrics a step, and what it cost."""
+    """Trained arrays, one row of metrics a step, what it cost, and the held-out losses that early stopping read."""
 
     trained: Tree
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     resumed_from: int = 0
+    readings: list[dict[str, float]] = field(default_factory=list)
 
 
 def learning_rates(plan: Plan) -> optax.Schedule:
@@ -63,9 +66,15 @@ def learning_rates(plan: Plan) -> optax.Schedule:
 
 
 def optimiser(plan: Plan) -> optax.GradientTransformation:
-    """AdamW with clipping by the global norm."""
-    adam = optax.adamw(learning_rates(plan), b1=plan.betas[0], b2=plan.betas[1], weight_decay=plan.decay)
+    """AdamW with clipping by the global norm; norms and biases do not decay."""
+    mask = decaying if plan.decay else None
+    adam = optax.adamw(learning_rates(plan), b1=plan.betas[0], b2=plan.betas[1], weight_decay=plan.decay, mask=mask)
     return optax.chain(optax.clip_by_global_norm(plan.clip), adam)
+
+
+def decaying(trained: Tree) -> Tree:
+    """Which trained arrays decay, by their names."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: not re.search("norm|bias", path_name(path)), trained)
 
 
 def _programs(loss: Loss, optimise: optax.GradientTransformation) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -99,35 +108,36 @@ def train(
     loss: Loss, trained: Tree, frozen: Tree, batches: Batches, plan: Plan, folder: Path | None = None,
     report: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
     watch: Callable[[int, Tree], None] = lambda done, trained: None, until: int | None = None,
-    resumed: Callable[[int], None] = lambda done: None,
+    resumed: Callable[[int], None] = lambda done: None, stopping: Stopping | None = None,
 ) -> Result:  # fmt: skip
     """Run `plan.steps` steps; with a folder, go on from its newest checkpoint, bit for bit as if never stopped.
 
     `batches(i)` gives the micro-batches of step `i` and must depend on `i` alone. `watch(done, trained)` sees the arrays
     after each step, before that step can be checkpointed; `until` ends a replay early; `resumed(done)` is told of the
-    steps that a stopped call had done. Raises `TrainingError` on a loss that is not a number or that spikes; the last good
-    state stays on disk.
+    steps that a stopped call had done; `stopping` may end the training early and then chooses what is kept. Raises
+    `TrainingError` on a loss that is not a number or that spikes; the last good state stays on disk.
     """
     optimise = optimiser(plan)
-    state = optimise.init(trained)
     accumulate, apply = _programs(loss, optimise)
-    result = Result(trained)
-    found = checkpoints.restore(folder, {"trained": trained, "state": state}) if folder else None
-    if found:
-        result.resumed_from, arrays, notes = found
-        trained, state = arrays["trained"], arrays["state"]
-        result.seconds, result.history = notes["seconds"], notes["history"]
+    result = Result(None)
+    trained, state = _begin(folder, result, trained, optimise.init(trained), stopping)
+    if result.resumed_from:
         resumed(result.resumed_from)
     begin, saved = time.monotonic(), time.monotonic()
-    before = result.seconds
+    before, done = result.seconds, result.resumed_from
     waiting: tuple[int, Any] | None = None
     for step in range(result.resumed_from, plan.steps if until is None else min(until, plan.steps)):
+        if stopping and stopping.over:
+            break
         total = None
         for place, batch in enumerate(batches(step)):
             key = jax.random.key(seed_of("step", plan.seed, step, place))
             total = accumulate(total, trained, frozen, batch, key)
         trained, state, metrics = apply(total, trained, state)
-        watch(step + 1, trained)
+        done = step + 1
+        watch(done, trained)
+        if stopping:
+            stopping.look(done, plan.steps, trained)
         if waiting:  # read one step late, so that the device never waits for the log
             _record(result, plan, *waiting, report)
         waiting = (step, metrics)
@@ -135,19 +145,37 @@ def train(
             _record(result, plan, *waiting, report)
             waiting = None
             result.seconds = before + time.monotonic() - begin
-            _save(folder, step + 1, trained, state, result)
+            _save(folder, done, trained, state, result, stopping)
             saved = time.monotonic()
     if waiting:
         _record(result, plan, *waiting, report)
-    result.trained, result.seconds = trained, before + time.monotonic() - begin
-    if folder and until is None and result.resumed_from < plan.steps:
-        _save(folder, plan.steps, trained, state, result)
+    result.seconds = before + time.monotonic() - begin
+    result.trained = stopping.best if stopping and stopping.readings else trained
+    result.readings = stopping.readings if stopping else []
+    if folder and until is None and result.resumed_from < done:
+        _save(folder, done, trained, state, result, stopping)
     return result
 
 
-def _save(folder: Path, step: int, trained: Tree, state: Any, result: Result) -> None:
+def _begin(folder: Path | None, result: Result, trained: Tree, state: Any, stopping: Stopping | None) -> tuple[Tree, Any]:
+    """Trained arrays and the optimiser's state: those given, or those of the newest checkpoint."""
+    kept = {"trained": trained, "state": state} | (stopping.arrays(trained) if stopping else {})
+    found = checkpoints.restore(folder, kept) if folder else None
+    if not found:
+        return trained, state
+    result.resumed_from, arrays, notes = found
+    result.seconds, result.history = notes["seconds"], notes["history"]
+    if stopping:
+        stopping.restored(arrays, notes["readings"])
+    return arrays["trained"], arrays["state"]
+
+
+def _save(folder: Path, step: int, trained: Tree, state: Any, result: Result, stopping: Stopping | None) -> None:
     notes = {"seconds": result.seconds, "history": result.history}  # Python floats come back from JSON as they were
-    checkpoints.save(folder, step, {"trained": trained, "state": state}, notes)
+    kept = {"trained": trained, "state": state}
+    if stopping:
+        notes, kept = {**notes, "readings": stopping.readings}, {**kept, **stopping.arrays(trained)}
+    checkpoints.save(folder, step, kept, notes)
 
 
 def _record(

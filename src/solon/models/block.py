@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from solon.core.dense import bmm, dense, leaf_dtype, rows, transposed
+from solon.core.dense import bmm, dense, leaf_dtype, merged, rows, transposed
 from solon.core.taps import NO_TAPS, Taps
 from solon.core.weights import Tree
 from solon.models.architecture import Architecture, rope_frequencies
@@ -37,10 +37,10 @@ class Attend(Protocol):
         """`q [b t n h]`, `k, v [b t k h]` -> `[b t n h]` and the layer's new state."""
 
 
-def norm(arch: Architecture, x: jax.Array, weight: jax.Array) -> jax.Array:
+def norm(arch: Architecture, x: jax.Array, weight: Any) -> jax.Array:
     """Root-mean-square norm over the last axis, in float32 (arXiv 1910.07467)."""
     scale = jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + arch.norm_eps)
-    return x * scale * (weight.astype(jnp.float32) + arch.norm_offset)
+    return x * scale * (merged(weight).astype(jnp.float32) + arch.norm_offset)
 
 
 def rope(arch: Architecture, positions_bt: jax.Array) -> Rope:
@@ -64,7 +64,7 @@ def rotate(x: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
 def _project(arch: Architecture, p: Tree, h: jax.Array, name: str) -> jax.Array:
     x = dense(h, p[name])
     if arch.qkv_bias:
-        x = x + p[name + "_bias"]
+        x = x + merged(p[name + "_bias"])
     return norm(arch, x, p[name + "_norm"]) if arch.qk_norm and name != "v" else x
 
 

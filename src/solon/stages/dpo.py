@@ -65,18 +65,24 @@ def course(config: Dpo, model: Model, rows: Sequence[Record], seed: int, progres
         reference = np.array([x.sum() for x in row_logprobs(model, replies, advance)], np.float32)
     p_first = np.array([row["p_first"] for row in kept], np.float32)
     rows_of = lambda group: [replies[2 * pair + side] for pair in group for side in (0, 1)]  # noqa: E731
-    drawn = order(len(kept), config.epochs, seed_of("order", seed))
-    groups = [[drawn[i] for i in group] for group in filled([rows_of([i]) for i in drawn], config.length, config.micro)]
-    steps = config.in_steps(groups)
-    shape = shape_of([rows_of(group) for group in groups], config.length)
+    aside = config.laid_aside([row["id"] for row in kept], seed)
+    seen = [i for i in range(len(kept)) if i not in aside]
+
+    def packed(pairs: Sequence[int]) -> list[list[int]]:
+        return [[pairs[i] for i in group] for group in filled([rows_of([i]) for i in pairs], config.length, config.micro)]
+
+    drawn = lambda epochs: packed([seen[i] for i in order(len(seen), epochs, seed_of("order", seed))])  # noqa: E731
+    steps, apart = config.drawn(len(seen), drawn), packed(sorted(aside))
+    shape = shape_of([rows_of(group) for step in steps for group in step] + [rows_of(group) for group in apart], config.length)
+    arrays = lambda group: _pairs(group, rows_of(group), shape, p_first, reference)  # noqa: E731
 
     def loss(params: Tree, pairs: objective.Pairs) -> object:
         return objective.loss(model.arch, params, pairs, config.beta)
 
     return Course(
         model, config, seed, len(steps), loss,
-        lambda step: [_pairs(group, rows_of(group), shape, p_first, reference) for group in steps[step]],
-        [sum(len(one.ids) for group in step for one in rows_of(group)) for step in steps],
+        lambda step: [arrays(group) for group in steps[step]],
+        [sum(len(one.ids) for group in step for one in rows_of(group)) for step in steps], [arrays(group) for group in apart],
     )  # fmt: skip
 
 

@@ -79,7 +79,7 @@ def _build(config: Evaluate, model: Model, held: Held, seed: int, draft: Draft) 
         again = lambda part: shard(config, engine, part, seed, draft, advance)  # noqa: E731
         rows = draft.in_shards("replies", items, SHARD, again)
     draft.write_rows("replies", rows)
-    draft.write_rows("likelihoods", _likelihoods(config, model, held, draft))
+    draft.write_rows("likelihoods", likelihoods(config, model, held, draft))
     groups: dict[str, list[Record]] = {}
     for row in rows:
         if row["kind"] == "paraphrase":
@@ -125,14 +125,15 @@ def _consistency(name: str, group: Sequence[Record]) -> Record:
     return {"id": name, "about": group[0]["about"], "same_type": found.same_type, "rouge_l": found.rouge_l}
 
 
-def _likelihoods(config: Evaluate, model: Model, held: Held, draft: Draft) -> list[Record]:
+def likelihoods(config: Evaluate, model: Model, held: Held, draft: Draft) -> list[Record]:
+    """What a model makes of held-out texts: choices, nats of passages, nats of demonstrations; one row an item."""
     questions = held.multiple_choice[: config.multiple_choice]
     passages = held.passages[: config.passages]
     helpful = held.helpful[: config.helpful]
     with draft.progress.task("likelihoods", 3, "set") as advance:
-        rows = _multiple_choice(model, questions)
+        rows = multiple_choice(model, questions)
         advance(1)
-        tokens = [_beginning(_plain(model, "", one.text)) for one in passages]
+        tokens = [_beginning(plain(model, "", one.text)) for one in passages]
         for one, logp in zip(passages, row_logprobs(model, tokens), strict=True):
             rows.append({"kind": "passage", "id": one.id, "nats": float(-logp.sum()), "tokens": len(logp)})
         advance(1)
@@ -142,9 +143,9 @@ def _likelihoods(config: Evaluate, model: Model, held: Held, draft: Draft) -> li
     return rows
 
 
-def _multiple_choice(model: Model, questions: Sequence[MultipleChoice]) -> list[Record]:
+def multiple_choice(model: Model, questions: Sequence[MultipleChoice]) -> list[Record]:
     """The choice with the highest log-probability per character, as a plain continuation of question and 'Answer:'."""
-    tokens = [_plain(model, f"Question: {q.question}\nAnswer:", f" {choice}") for q in questions for choice in q.choices]
+    tokens = [plain(model, f"Question: {q.question}\nAnswer:", f" {choice}") for q in questions for choice in q.choices]
     sums = iter(float(logp.sum()) for logp in row_logprobs(model, tokens))
     rows = []
     for q in questions:
@@ -159,7 +160,7 @@ def _beginning(tokens: Tokens) -> Tokens:
     return Tokens(tokens.ids[:PASSAGE], tokens.learn[:PASSAGE])
 
 
-def _plain(model: Model, before: str, text: str) -> Tokens:
+def plain(model: Model, before: str, text: str) -> Tokens:
     """Text outside of any chat, of which only `text` is scored."""
     tokenizer = model.tokenizer
     start = [tokenizer.bos] if tokenizer.add_bos and tokenizer.bos is not None else []

@@ -17,23 +17,38 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from solon.core.artifacts import Draft, Record
 from solon.core.config import Config
 from solon.core.errors import DataError
+from solon.core.keys import seed_of
 from solon.core.quantise import quantise
 from solon.core.weights import Tree
 from solon.learn import lora, trainer
+from solon.learn.stopping import Stopping
 from solon.models.architecture import LINEAR, spec
 from solon.models.load import Model
 
 EARLY = "early.json"
+LATER = frozenset({"kind", "quantise", "ranks", "steps", "warmup_steps", "betas", "clip", "early"})
+
+
+class Early(Config):
+    """When a training ends before its last step: the share `aside` of its rows is not trained on, and their loss is read
+    every `every` steps. After `patience` readings without a fall by more than `gain` nats it is over, and the arrays of the
+    lowest reading are kept. No patience means no early stopping, and then no row is laid aside."""
+
+    patience: int = Field(0, ge=0)
+    every: int = Field(50, ge=1)
+    aside: float = Field(0.1, gt=0, lt=1)
+    gain: float = Field(0.0, ge=0)
 
 
 class Fit(Config):
     """How an adapter is trained. `batch` counts rows (or pairs) a step, `micro` how many of them are held at once.
 
     `ranks` gives other ranks to matrices whose name (`blocks/3/q`) matches a pattern; `quantise` is the form in which the
-    frozen base is held.
+    frozen base is held. `kind: full` trains the weights themselves. `steps` and `warmup_steps`, where they are not 0, count
+    instead of `epochs` and of `warmup`.
     """
 
-    kind: Literal["lora", "rslora", "dora", "bottleneck", "ia3"] = "lora"
+    kind: Literal["lora", "rslora", "dora", "bottleneck", "ia3", "full"] = "lora"
     quantise: Literal["none", "int8", "int4"] = "none"
     ranks: dict[str, int] = {}
     rank: int = Field(16, ge=1)
@@ -48,11 +63,39 @@ class Fit(Config):
     micro: int = Field(16, ge=1)
     length: int = Field(512, ge=16)
     decay: float = Field(0.0, ge=0)
+    steps: int = Field(0, ge=0)
+    warmup_steps: int = Field(0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip: float = Field(1.0, gt=0)
+    early: Early = Early()
 
     def in_steps(self, groups: Sequence[Any]) -> list[Sequence[Any]]:
         """Micro-batches by step."""
-        size = max(round(self.batch / self.micro), 1)
-        return [groups[i : i + size] for i in range(0, len(groups), size)]
+        return [groups[i : i + self.parts] for i in range(0, len(groups), self.parts)]
+
+    @property
+    def parts(self) -> int:
+        """Micro-batches a step."""
+        return max(round(self.batch / self.micro), 1)
+
+    def drawn(self, count: int, groups_of: Callable[[float], Sequence[Any]]) -> list[Sequence[Any]]:
+        """Micro-batches by step of `count` rows, from a function that gives the micro-batches of so many epochs: all of
+        `epochs`, or exactly `steps` whole ones, however many epochs that takes."""
+        if not self.steps:
+            return self.in_steps(groups_of(self.epochs))
+        epochs = self.steps * max(self.batch, self.micro) / count
+        while len(groups := groups_of(epochs)) <= self.steps * self.parts:  # the last group may not be full
+            epochs *= 1.25
+        return self.in_steps(groups[: self.steps * self.parts])
+
+    def laid_aside(self, ids: Sequence[str], seed: int) -> set[int]:
+        """Places of the rows that early stopping reads and training does not see; chosen by their names."""
+        if not self.early.patience:
+            return set()
+        if len(ids) < 2:
+            raise DataError("early stopping needs a row to read and one to train on", got=f"{len(ids)} rows", expected="2 or more")
+        ranked = sorted(range(len(ids)), key=lambda i: (seed_of("aside", seed, ids[i]), i))
+        return set(ranked[: min(max(round(self.early.aside * len(ids)), 1), len(ids) - 1)])
 
     @model_validator(mode="before")
     @classmethod
@@ -64,8 +107,8 @@ class Fit(Config):
     @model_serializer(mode="wrap")
     def _unchanged(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What was added later is left out where it is at its default, so that finished artifacts keep their ids."""
-        later = {"kind": "lora", "quantise": "none", "ranks": {}}
-        return {name: value for name, value in dump(self).items() if name not in later or value != later[name]}
+        usual = lambda name: getattr(self, name) == type(self).model_fields[name].default  # noqa: E731
+        return {name: value for name, value in dump(self).items() if name not in LATER or not usual(name)}
 
     def frozen(self, model: Model) -> Tree:
         """The weights that the adapter is put on."""
@@ -85,7 +128,7 @@ class Course:
     """Everything that fixes what a training comes to, so that a replay of it is the same training.
 
     `loss(params, batch)` sees the whole tree with its adapter; `batches(i)` gives the micro-batches of step `i`, which
-    hold `tokens[i]` tokens.
+    hold `tokens[i]` tokens. `aside` holds micro-batches of the rows that early stopping reads.
     """
 
     model: Model
@@ -95,6 +138,16 @@ class Course:
     loss: Callable[[Tree, Any], Any]
     batches: Callable[[int], Sequence[Any]]
     tokens: Sequence[int]
+    aside: Sequence[Any] = ()
+
+    @property
+    def plan(self) -> trainer.Plan:
+        config = self.config
+        return trainer.Plan(
+            steps=self.steps, learning_rate=config.learning_rate, seed=self.seed,
+            warmup=config.warmup_steps or round(config.warmup * self.steps), schedule=config.schedule, decay=config.decay,
+            betas=config.betas, clip=config.clip,
+        )  # fmt: skip
 
     def run(self, folder: Path | None = None, **options: Any) -> trainer.Result:
         """Train a fresh adapter on top of the model; `options` are those of `trainer.train`."""
@@ -103,10 +156,8 @@ class Course:
             self.model.arch, config.frozen(self.model), rank=config.rank, alpha=config.alpha, seed=self.seed,
             dropout=config.dropout, targets=config.targets, kind=config.kind, ranks=config.ranks,
         )  # fmt: skip
-        plan = trainer.Plan(
-            steps=self.steps, learning_rate=config.learning_rate, seed=self.seed,
-            warmup=round(config.warmup * self.steps), schedule=config.schedule, decay=config.decay,
-        )  # fmt: skip
+        fresh, frozen = lora.adapter(params, config.targets), lora.emptied(params, config.targets)
+        del params
 
         def with_adapter(trained: Tree, frozen: Tree, batch: Any, key: jax.Array) -> Any:
             from solon.core.dense import with_dropout
@@ -114,19 +165,37 @@ class Course:
             whole = lora.put(frozen, trained)
             return self.loss(with_dropout(whole, key) if config.dropout else whole, batch)
 
-        return trainer.train(with_adapter, lora.adapter(params, config.targets), params, self.batches, plan, folder, **options)
+        stopping = self._stopping(frozen) if config.early.patience and "until" not in options else None
+        return trainer.train(with_adapter, fresh, frozen, self.batches, self.plan, folder, stopping=stopping, **options)
+
+    def _stopping(self, frozen: Tree) -> Stopping:
+        """Reads the loss of the rows laid aside, without dropout."""
+
+        @jax.jit
+        def read(trained: Tree, frozen: Tree, batch: Any) -> Any:
+            total, (items, _) = self.loss(lora.put(frozen, trained), batch)
+            return total, items
+
+        def held(trained: Tree) -> float:
+            seen = [read(trained, frozen, batch) for batch in self.aside]
+            return sum(float(total) for total, _ in seen) / sum(float(items) for _, items in seen)
+
+        early = self.config.early
+        return Stopping(held, early.every, early.patience, early.gain)
 
 
 def fit(draft: Draft, course: Course) -> trainer.Result:
     """Train and write the adapter, its digest, the history, and `early.json` into the draft."""
     config, tokens = course.config, course.tokens
-    draft.tokens += sum(tokens)
     with draft.progress.task("training", sum(tokens), "tok") as advance:
         result = course.run(
             draft.path / ".checkpoints", watch=Diary(draft, course.steps),
             report=lambda step, row: advance(tokens[step], f"loss {row['loss']:.3f}"),
             resumed=lambda done: advance(sum(tokens[:done]), before=True),
         )  # fmt: skip
+    draft.tokens += sum(tokens[: len(result.history)])
+    if result.readings:
+        draft.write("readings.json", result.readings)
     lora.save(draft.path, result.trained, config.saved)
     draft.write("history.json", result.history)
     draft.facts["digest"] = digest(result.trained)

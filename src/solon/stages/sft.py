@@ -46,15 +46,21 @@ def _build(config: Fit, model: Model, rows: Sequence[Record], seed: int, draft: 
 
 def course(config: Fit, model: Model, marked: Sequence[Record], seed: int) -> Course:
     """What is trained on the rows that were not dropped."""
-    tokens = [encoded(row, model) for row in marked if not row.get("dropped")]
-    rows = [tokens[i] for i in order(len(tokens), config.epochs, seed_of("order", seed))]
-    groups = [[rows[i] for i in group] for group in filled([[row] for row in rows], config.length, config.micro)]
-    steps = config.in_steps(groups)
-    shape = shape_of(groups, config.length)
+    kept = [row for row in marked if not row.get("dropped")]
+    every = [encoded(row, model) for row in kept]
+    aside = config.laid_aside([row["id"] for row in kept], seed)
+    tokens = [one for place, one in enumerate(every) if place not in aside]
+
+    def packed(rows: Sequence[Tokens]) -> list[list[Tokens]]:
+        return [[rows[i] for i in group] for group in filled([[row] for row in rows], config.length, config.micro)]
+
+    drawn = lambda epochs: packed([tokens[i] for i in order(len(tokens), epochs, seed_of("order", seed))])  # noqa: E731
+    steps, apart = config.drawn(len(tokens), drawn), packed([every[i] for i in sorted(aside)])
+    shape = shape_of([group for step in steps for group in step] + apart, config.length)
     return Course(
         model, config, seed, len(steps), partial(sft.loss, model.arch),
         lambda step: [batch(group, shape) for group in steps[step]],
-        [sum(len(row.ids) for group in step for row in group) for step in steps],
+        [sum(len(row.ids) for group in step for row in group) for step in steps], [batch(group, shape) for group in apart],
     )  # fmt: skip
 
 

@@ -1,0 +1,92 @@
+"""A plan of memory from shapes alone: against real arrays, against XLA's own sizes, and a 7B model over eight devices."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from solon.core.config import build
+from solon.core.errors import ConfigError, MissingError
+from solon.core.mesh import mesh
+from solon.core.quantise import quantise, size
+from solon.core.weights import init, is_weight
+from solon.learn import lora, trainer
+from solon.models.architecture import Architecture, spec
+from solon.stages.fit import Fit
+from solon.stages.plan import held, plan, remarks, shape_of
+from solon.stages.recipe import Recipe, load
+
+ROOT = Path(__file__).parents[2]
+ARCH = Architecture("llama", layers=3, embed=64, heads=4, kv_heads=2, head_dim=16, mlp=128, vocab=300, context=512)
+FIT = Fit(rank=4, alpha=8, batch=8, micro=2, length=128)
+
+
+@pytest.mark.parametrize("form", [{}, {"kind": "dora", "quantise": "int4"}, {"kind": "full"}])
+def test_planned_bytes_are_those_of_real_arrays(form: dict[str, str]) -> None:
+    fit = build(Fit, {"rank": 4, "alpha": 8, "batch": 8, "micro": 2, "length": 128, **form}, "test")
+    inner = Fit(rank=2, alpha=4)
+    params = jax.tree.map(lambda w, x: x.astype("bfloat16") if w.ins else x, spec(ARCH), init(spec(ARCH), ARCH.sizes, 0), is_leaf=is_weight)
+    params = lora.attach(ARCH, params, rank=2, alpha=4.0, seed=0)
+    params = quantise(spec(ARCH), params, fit.quantise) if fit.quantise != "none" else params
+    params = lora.attach(ARCH, params, rank=4, alpha=8.0, seed=0, kind=fit.kind, targets=fit.targets)
+    trained = lora.adapter(params, fit.targets)
+    state = trainer.optimiser(trainer.Plan(steps=1, learning_rate=1e-3)).init(trained)
+    got = held(ARCH, [inner, fit], mesh())
+    assert got["bytes"]["trained"] == got["bytes"]["gradients"] == size(trained)
+    assert got["bytes"]["weights"] == size(params) - size(trained)
+    assert got["bytes"]["optimiser"] == size(state)
+    assert got["trained_parameters"] == sum(x.size for x in jax.tree.leaves(trained))
+    assert got["micro_batch"] == [2, 128] and got["micro_batches"] == 4
+    assert got["total"] == sum(got["bytes"].values())
+
+
+def test_activations_grow_with_what_is_held_at_once() -> None:
+    """Recomputation keeps the residual stream of every layer: b * t * d float32 each, at the very least."""
+    one, four = (held(ARCH, [FIT.model_copy(update={"micro": n})], mesh())["bytes"]["activations"] for n in (2, 8))
+    stream = ARCH.layers * 6 * 128 * ARCH.embed * 4
+    assert four - one >= stream
+    assert four < 60 * stream
+
+
+def test_settings_outside_of_the_specification_are_named() -> None:
+    assert remarks(load(ROOT / "recipes" / "gemma-7b-spec.yaml").helpful) == []
+    told = remarks(load(ROOT / "recipes" / "quickstart.yaml").helpful)
+    assert "batch 8, specification 64 to 256" in told and "no early stopping" in told and not any("rank" in one for one in told)
+
+
+def test_names_lead_to_published_shapes() -> None:
+    assert shape_of("google/gemma-7b-it") == shape_of("gemma-7b")
+    assert shape_of("smollm2-135m-instruct").layers == 30
+    with pytest.raises(MissingError):
+        shape_of("no-such-model")
+
+
+def test_more_devices_than_there_are_is_refused() -> None:
+    with pytest.raises(ConfigError, match="too few devices"):
+        plan(Recipe(name="x", model="smollm2-135m"), data=64)
+
+
+@pytest.mark.slow
+def test_the_specification_is_planned_over_eight_devices() -> None:
+    """A real 7B, nothing allocated: the process stays small. Each device holds an eighth and the little that stays whole."""
+    env = os.environ | {"PYTHONPATH": str(ROOT / "src"), "JAX_PLATFORMS": "cpu"}
+    program = "import resource, sys; from solon.cli import main\ntry: main(sys.argv[1:])\nfinally: sys.stderr.write(str(resource.getrusage(0).ru_maxrss))"
+    command = [sys.executable, "-c", program, "align", str(ROOT / "recipes" / "gemma-7b-spec.yaml"), "--plan", "--devices", "8", "--split", "2", "--json"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    made = json.loads(done.stdout)
+    assert made["parameters"] == 8_537_680_896 and made["mesh"] == {"data": 4, "model": 2}
+    stage = made["stages"][0]
+    assert stage["stage"] == "helpful" and stage["remarks"] == []
+    share = stage["bytes"]["weights"] / (2 * made["parameters"])
+    assert 0.125 <= share < 0.13, share
+    arch = shape_of("gemma-7b")
+    pairs = 28 * 32 * (4 * (3072 + 4096) + 3 * (3072 + 24576))
+    assert stage["trained_parameters"] == pairs and arch.layers == 28
+    assert int(done.stderr.split()[-1]) < 4_000_000  # kilobytes; the weights alone would be 17 GB
