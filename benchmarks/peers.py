@@ -39,6 +39,8 @@ RESULTS = HERE / "results" / "cpu.json"
 WORK = HERE.parent / "build" / "bench"
 MODEL = "smollm2-135m-instruct"
 PATIENCE = 900  # seconds that one turn may take
+# As `solon align` starts itself (cli/memory.py); the peers get the same, which can only help them.
+PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 SIZES = {
     "rows": 8, "length": 512, "pairs": 2, "prompts": 128, "shortest_prompt": 16, "longest_prompt": 256, "shortest_answer": 8,
@@ -88,7 +90,7 @@ class Program:
         self.name, self.begun = name, time.monotonic()
         self.errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 (lives as long as the program)
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True, env=os.environ | (environment or {})
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True, env=os.environ | PAGES | (environment or {})
         )
         self.lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()

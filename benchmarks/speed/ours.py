@@ -189,7 +189,7 @@ def first(task: Task, turns: Turns) -> None:
     sft({**task, "rounds": 0}, turns)
 
 
-def engine_for(task: Task, slots: int, kind: str = "") -> Any:
+def engine_for(task: Task, slots: int, work: str, kind: str = "") -> Any:
     """A sampler that never stops at a mark: lengths are fixed, so that both sides do the same work."""
     from dataclasses import replace
 
@@ -199,7 +199,7 @@ def engine_for(task: Task, slots: int, kind: str = "") -> Any:
     from solon.generate.engine import Engine
     from solon.models.architecture import spec
 
-    model = load_for(task, "sampling")
+    model = load_for(task, work)
     if kind:
         model = replace(model, params=quantise(spec(model.arch), model.params, kind, ""))
     engine = Engine(model, slots)
@@ -212,7 +212,7 @@ def rollouts(task: Task, turns: Turns) -> None:
     from solon.generate.engine import Request
 
     data = made(task)
-    engine = engine_for(task, task["sizes"]["slots"])
+    engine = engine_for(task, task["sizes"]["slots"], "batches")
 
     def work(number: int) -> dict[str, Any]:
         lengths = [min(n, 2) for n in data["answers"]] if number == 0 else data["answers"]
@@ -233,7 +233,7 @@ def _decode(task: Task, turns: Turns, batch: int, kind: str = "") -> None:
     from solon.generate.engine import Request
 
     prompts, new = made(task)["fixed"][:batch], task["sizes"]["new"]
-    engine = engine_for(task, batch, kind)
+    engine = engine_for(task, batch, "sampling" if batch == 1 else "batches", kind)
 
     def timed(count: int) -> float:
         begin = time.perf_counter()
