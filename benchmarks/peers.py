@@ -18,6 +18,7 @@ import os
 import platform
 import queue
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -366,6 +367,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="a random model and small sizes; nothing is written without --out")
     parser.add_argument("--out", type=Path, default=None, help=f"the file to write ({RESULTS.relative_to(HERE.parent)})")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that no program outlives the comparison
     out = options.out or (None if options.tiny else RESULTS)
     bench = Bench(options)
     try:
