@@ -10,6 +10,7 @@ VENV   ?= .venv
 PARITY ?= .venv-parity
 RECIPE ?= recipes/quickstart.yaml
 ARGS   ?=
+BENCH  ?= peers
 BIN     = $(VENV)/bin
 # The version that the reference values were made with.
 TORCH   = torch==2.13.0
@@ -21,7 +22,8 @@ help:
 	@printf '%s\n' 'make align    align the quickstart model (RECIPE=..., ARGS="key=value ...")' \
 	  'make test     default and real tests (ARGS="-k name")' 'make slow     tests that take minutes' \
 	  'make parity   tests against torch, transformers, peft and llama.cpp' 'make lint     ruff' \
-	  'make types    mypy' 'make bench    benchmarks against peers' 'make clean    remove the environments'
+	  'make types    mypy' 'make bench    speed beside TRL, transformers and llama.cpp (BENCH=name of another file of benchmarks/)' \
+	  'make clean    remove the environments'
 
 align: $(VENV)/ready
 	@$(BIN)/solon align $(RECIPE) $(ARGS)
@@ -44,8 +46,9 @@ lint: $(VENV)/ready-test
 types: $(VENV)/ready-test
 	@$(BIN)/mypy
 
-bench: $(VENV)/ready-bench
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS) || exit 1; done
+# Solon and its peers run in one environment, so that both see the same libraries.
+bench: $(PARITY)/ready-bench
+	@$(PARITY)/bin/python benchmarks/$(BENCH).py $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(PARITY)
@@ -77,14 +80,14 @@ $(VENV)/ready-test: $(VENV)/ready
 	@$(BIN)/python $(INSTALL) -e '.[test]'
 	@touch $@
 
-$(VENV)/ready-bench: $(VENV)/ready-test
-	@echo "installing what the benchmarks compare with (once)"
-	@$(BIN)/python $(INSTALL) -e '.[test,bench]'
-	@touch $@
-
 # torch first and alone, so that nothing else chooses which build of it comes.
 $(PARITY)/ready: pyproject.toml | $(PARITY)/made
 	@echo "installing the reference libraries (once; some minutes)"
 	@$(PARITY)/bin/python $(INSTALL) $(TORCH)
 	@$(PARITY)/bin/python $(INSTALL) -e '.[parity]'
+	@touch $@
+
+$(PARITY)/ready-bench: $(PARITY)/ready
+	@echo "installing what the benchmarks compare with (once)"
+	@$(PARITY)/bin/python $(INSTALL) -e '.[parity,bench]'
 	@touch $@

@@ -118,6 +118,20 @@ def test_products_and_their_gradients_are_those_of_the_numbers_stored(kind: str,
     close(ours, jnp.einsum("td,nhd->tnh", g, full), tolerance)
 
 
+@pytest.mark.parametrize("heads", [(), (3, 16)])
+def test_one_row_times_int8_is_the_row_of_a_larger_product(heads: tuple[int, ...]) -> None:
+    """One row goes another way than several (a sum over rows), so both ways are held against float64."""
+    outs = heads or (48,)
+    w = int8(array(20, 192, *outs), 0, 1, jnp.float32)
+    x = array(21, 5, 192)
+    want = np.einsum("md,dn->mn", np.asarray(x, np.float64), np.asarray(w.q, np.float64).reshape(192, -1) * np.asarray(w.scale).reshape(-1))
+    for shape in ((1, 192), (1, 1, 192)):
+        got = jax.jit(dense)(x[:1].reshape(shape), w)
+        assert got.shape == (*shape[:-1], *outs)
+        np.testing.assert_allclose(np.asarray(got).reshape(-1), want[0], rtol=0, atol=1e-5 * np.abs(want).max())
+    np.testing.assert_allclose(np.asarray(dense(x, w)).reshape(5, -1), want, rtol=0, atol=1e-5 * np.abs(want).max())
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_quantised_table_looks_up_and_contracts(kind: str) -> None:
     leaf = quantise(SPEC, PARAMS, kind, "embed")["embed"]

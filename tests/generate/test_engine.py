@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from solon.core.dense import is_leaf
 from solon.core.errors import DataError
+from solon.core.quantise import quantise, size
 from solon.core.records import Reply
-from solon.core.weights import abstract
-from solon.generate.engine import Engine, Request, _Plan, shared_prefix
+from solon.core.weights import abstract, unstack
+from solon.generate.engine import Engine, Request, _Plan, shared_prefix, unpacked
 from solon.generate.score import row_logprobs
 from solon.learn import lora
 from solon.models.architecture import Architecture, spec
@@ -222,6 +224,29 @@ def test_what_cannot_be_sampled_is_refused(engine: Engine) -> None:
     with pytest.raises(DataError, match=r"does not fit(.|\n)*250 tokens of prompt and 7 to make(.|\n)*256 in all"):
         engine.sample([good, Request([5] * 250, max_tokens=7)])
     assert _Plan.of(engine.arch, [Request([5] * 250, max_tokens=6)], 4, 8).length >= 256  # just fits
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_small_quantised_models_are_unpacked_once_and_say_the_same(kind: str, tiny_tokenizer: Tokenizer) -> None:
+    model = tiny(LLAMA, tiny_tokenizer)
+    packed = replace(model, params=quantise(spec(model.arch), model.params, kind, ""))
+    quick, slim = Engine(packed), Engine(packed)
+    slim.stacked = packed.params
+    slim.unrolled = {**packed.params, "blocks": unstack(packed.params["blocks"], model.arch.layers)}
+    assert not any(is_leaf(x) for x in jax.tree.leaves(quick.unrolled, is_leaf=is_leaf))
+    assert any(is_leaf(x) for x in jax.tree.leaves(slim.unrolled, is_leaf=is_leaf))
+    requests = [Request([5, 6, 7], key=(i,), max_tokens=12, temperature=float(i)) for i in range(2)]
+    for one, two in zip(quick.sample(requests), slim.sample(requests), strict=True):
+        assert one.tokens == two.tokens
+        np.testing.assert_allclose(one.logprobs, two.logprobs, atol=1e-4)
+
+
+def test_what_takes_too_much_memory_unpacked_stays_packed(tiny_tokenizer: Tokenizer) -> None:
+    model = tiny(LLAMA, tiny_tokenizer)
+    params = quantise(spec(model.arch), model.params, "int4", "")
+    whole = size(model.params)
+    assert size(unpacked(params, whole)) == whole
+    assert unpacked(params, whole - 1) is params
 
 
 def test_shared_prefix() -> None:

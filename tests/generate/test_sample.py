@@ -117,3 +117,11 @@ def test_temperature_zero_takes_the_first_of_the_best() -> None:
     tokens = drawn(jnp.asarray(logits), settings(32, 0.0, 3, 0.5), Enabled(3, True), keys(32), jnp.arange(32))[0]
     np.testing.assert_array_equal(tokens, logits.argmax(-1))
     np.testing.assert_array_equal(highest(jnp.asarray(logits)), logits.argmax(-1))
+
+
+def test_greedy_rows_alone_need_no_chance_and_get_the_same_bits() -> None:
+    logits = jnp.asarray(np.random.default_rng(2).normal(0, 3, (16, V)), jnp.float32)
+    own = settings(16, temperature=0.0)
+    one, two = (drawn(logits, own, Enabled(chance=chance), keys(16), jnp.arange(16)) for chance in (True, False))
+    np.testing.assert_array_equal(one[0], two[0])
+    np.testing.assert_array_equal(one[1], two[1])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
 from solon.cli.memory import in_huge_pages
 from solon.cli.program import app
+from solon.core import compiled
 
 __all__ = ["app", "main"]
 
@@ -22,4 +24,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # `--debug` is looked for when something has already gone wrong, so people add it at the end of what they typed.
     if "--debug" in given:
         given = ["--debug", *(word for word in given if word != "--debug")]
+    compiled.keep(os.environ)
     app(given, prog_name="solon")

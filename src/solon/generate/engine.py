@@ -20,6 +20,7 @@ import numpy as np
 from solon.core.dense import is_leaf, merge
 from solon.core.errors import DataError
 from solon.core.keys import seed_of
+from solon.core.quantise import dequantise, size
 from solon.core.records import Reply
 from solon.core.weights import Tree, unstack
 from solon.generate.cache import Pages, Prefix, attend_cached, cache_dtype, empty, prefix_of
@@ -29,6 +30,7 @@ from solon.models.block import compute_dtype, logits, run, unembedding
 from solon.models.load import Model
 
 CACHE_BYTES = 768 << 20  # of all slots together: long prompts get fewer slots, so that memory stays bounded
+UNPACKED = 1 << 30  # bytes: up to here, weights of 8 and 4 bits are unpacked once and not again for every token
 PAUSE = 8  # tokens between two looks at which rows have finished
 SHORTEST_PREFIX = 16
 PREFILL_ROWS = (16, 4)  # prompts read at once; fewer are filled up, so that few programs are compiled
@@ -70,14 +72,14 @@ class _Row:
 
 
 class Engine:
-    """A model made ready for sampling: adapters merged, layers unrolled for decoding.
+    """A model made ready for sampling: adapters merged, small models unpacked, layers unrolled for decoding.
 
     `sample(requests)` returns replies in the order of the requests; `stream(request)` yields text as it comes.
     """
 
     def __init__(self, model: Model, slots: int = 64):
         self.arch, self.tokenizer, self.slots = model.arch, model.tokenizer, slots
-        self.stacked = jax.tree.map(jnp.asarray, merge(model.params))
+        self.stacked = jax.tree.map(jnp.asarray, unpacked(merge(model.params)))
         self.unrolled = {**self.stacked, "blocks": unstack(self.stacked["blocks"], self.arch.layers)}
         table = unembedding(self.arch, self.stacked)
         if not is_leaf(table) and table.dtype == jnp.bfloat16:
@@ -189,6 +191,15 @@ class Engine:
         return len(tokens)
 
 
+def unpacked(params: Tree, most: int = UNPACKED) -> Tree:
+    """The weights with quantised matrices as plain arrays, where all of them together take at most `most` bytes.
+
+    XLA's loop over packed weights takes 2 (8 bits, one row) to 14 times as long as its product with float32 ones
+    (docs/design/018), so a model is only sampled packed where its memory is what matters.
+    """
+    return dequantise(params) if size(jax.eval_shape(dequantise, params)) <= most else params
+
+
 @dataclass(frozen=True)
 class _Plan:
     """The shapes of one run, from the requests alone."""
@@ -212,8 +223,9 @@ class _Plan:
         shared = shared_prefix([r.prompt for r in requests])
         longest = max(_bucket(len(r.prompt) - shared) + r.max_tokens for r in requests)
         enabled = Enabled(
-            max(r.top_k for r in requests), any(r.top_p < 1 for r in requests), any(r.min_p > 0 for r in requests)
-        )
+            max(r.top_k for r in requests), any(r.top_p < 1 for r in requests), any(r.min_p > 0 for r in requests),
+            any(r.temperature > 0 for r in requests),
+        )  # fmt: skip
         length = _rounded(longest, 128)
         a_slot = 8 * arch.layers * arch.kv_heads * arch.head_dim * length  # keys and values, float32
         room = max(CACHE_BYTES // a_slot, 1)

@@ -25,11 +25,12 @@ class Settings(NamedTuple):
 
 
 class Enabled(NamedTuple):
-    """Which truncations any row of the run uses: the others are not compiled in."""
+    """What any row of the run uses: the rest is not compiled in."""
 
     top_k: int = 0  # the largest k of any row
     top_p: bool = False
     min_p: bool = False
+    chance: bool = True  # is any row not greedy?
 
 
 def choose(
@@ -38,14 +39,19 @@ def choose(
     """Draw one token per row. Returns tokens `[b]` and their log-probabilities under the untruncated distribution at
     temperature 1, nats."""
     greedy = highest(logits_bv)
+    if not enabled.chance:
+        return greedy.astype(jnp.int32), _logprob(logits_bv, greedy)
     warm = jnp.where(settings.temperature > 0, settings.temperature, 1.0)[:, None]
     scaled = logits_bv / warm
     kept = jnp.where(scaled >= threshold(scaled, settings, enabled)[:, None], scaled, -jnp.inf)
     # Behind a barrier, so that the noise is made once and not again for each pass over it.
     noisy = jax.lax.optimization_barrier(kept + gumbel(keys_b, place_b, kept.shape[1]))
     tokens = jnp.where(settings.temperature > 0, highest(noisy), greedy)
-    picked = jnp.take_along_axis(logits_bv, tokens[:, None], -1)[:, 0]
-    return tokens.astype(jnp.int32), picked - jax.nn.logsumexp(logits_bv, -1)
+    return tokens.astype(jnp.int32), _logprob(logits_bv, tokens)
+
+
+def _logprob(logits_bv: jax.Array, tokens_b: jax.Array) -> jax.Array:
+    return jnp.take_along_axis(logits_bv, tokens_b[:, None], -1)[:, 0] - jax.nn.logsumexp(logits_bv, -1)
 
 
 def highest(x_bv: jax.Array) -> jax.Array:
