@@ -11,21 +11,16 @@ from solon.cli import (
     adapters,
     align,
     chat,
-    constitution,
-    data,
-    export,
-    failures,
     compress,
     constitution,
     data,
     export,
+    failures,
     guard,
     models,
     rate,
     redteam,
     release,
-    runs,
-    safety,
     runs,
     safety,
     sweep,
@@ -85,6 +80,8 @@ def solon(
     state["debug"] = debug
 
 
-for part in (align, models, chat, constitution, data, benchmarks, runs, failures, rate, redteam, safety, guard, release, export, adapters):
-for part in (align, models, chat, constitution, data, benchmarks, runs, rate, redteam, safety, guard, export, adapters, compress, sweep):
+for part in (
+    align, models, chat, constitution, data, benchmarks, runs, release, failures, rate, redteam, guard, safety, sweep, compress,
+    export, adapters,
+):  # fmt: skip
     part.attach(app)
