@@ -78,10 +78,10 @@ def _changes(name: str, before: Mapping[str, Mapping[str, np.ndarray]], after: M
             ratio = stats.bootstrap(perplexity_ratio, a, b, tokens, name=f"{name} {kind} ratio", what="perplexity over the original's")
             test = stats.paired_means((a / tokens).tolist(), (b / tokens).tolist(), name=f"{name} {kind}", unit="nats a token")
             found[f"{kind} perplexity"] = {**_record(ratio, "ratio"), "p": test.p, "test": test.test, "plain": test.plain}
-    right = [side["multiple_choice"]["right"].tolist() for side in (before, after)]
-    found["multiple_choice"] = _change(stats.paired_proportions(*right, name=f"{name} choice"), "share")
-    loss = [side["reference"]["loss"].tolist() for side in (before, after)]
-    found["reference_loss"] = _change(stats.paired_means(*loss, name=f"{name} reference", unit="nats a token"), "nats a token")
+    right, right_after = (side["multiple_choice"]["right"].tolist() for side in (before, after))
+    found["multiple_choice"] = _change(stats.paired_proportions(right, right_after, name=f"{name} choice"), "share")
+    loss, loss_after = (side["reference"]["loss"].tolist() for side in (before, after))
+    found["reference_loss"] = _change(stats.paired_means(loss, loss_after, name=f"{name} reference", unit="nats a token"), "nats a token")
     return found
 
 

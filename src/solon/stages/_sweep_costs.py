@@ -84,7 +84,8 @@ def prepared(model: Model, config: Fit) -> tuple[Step, Record]:
     second = jax.jit(update).lower(trained, state, trained).compile()
     count = sum(x.size for x in jax.tree.leaves(trained))
     memory = {"weights": size(frozen), "trained": size(trained), "gradients": size(trained), "optimiser": size(state)}
-    memory["activations"] = int(first.memory_analysis().temp_size_in_bytes)
+    analysis: Any = first.memory_analysis()
+    memory["activations"] = int(analysis.temp_size_in_bytes)
     memory["new"] = size(trained) + size(state)  # the update keeps the old ones until it is done
     costs: Record = {"parameters": count, "optimiser_bytes": size(state), "memory": memory, "peak_bytes": sum(memory.values())}
     costs["flops_per_token"] = flops(model, config) / (LINES * LENGTH)
@@ -117,7 +118,7 @@ def _flops_of(model: Model, config: Fit, layers: int) -> float:
 
         return jax.value_and_grad(loss)(trained)
 
-    analysis = jax.jit(gradient).lower(trained, params, full_batch(arch.vocab)).compile().cost_analysis()
+    analysis: Any = jax.jit(gradient).lower(trained, params, full_batch(arch.vocab)).compile().cost_analysis()
     return float(analysis["flops"])
 
 

@@ -138,7 +138,8 @@ def _compiled(arch: Architecture, fit: Fit, params: Tree, places: Tree, where: M
     out = (None, jax.tree.map(lambda x: x.sharding, trained))
     program = jax.jit(gradient, out_shardings=out).lower(trained, frozen, _batch(lines, fit.length, where))
     # What is asked is how buffers are laid out, so the code itself need not be good.
-    return program.compile({"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True})
+    quickly: dict[str, str | bool] = {"xla_backend_optimization_level": "0", "xla_llvm_disable_expensive_passes": True}
+    return program.compile(quickly)
 
 
 def _batch(lines: int, length: int, where: Mesh) -> Batch:
@@ -147,9 +148,10 @@ def _batch(lines: int, length: int, where: Mesh) -> Batch:
     def array(dtype: Any, *shape: int, axes: tuple[str | None, ...] = ()) -> Any:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(where, PartitionSpec(*axes)))
 
-    rows = [array(jnp.int32, lines, length, axes=("data",) if lines % where.shape["data"] == 0 else ()) for _ in range(3)]
-    each = [array(kind, lines * length) for kind in (jnp.int32, jnp.int32, jnp.int32, jnp.float32)]
-    return Batch(*rows, *each, array(jnp.int32, lines))
+    axes = ("data",) if lines % where.shape["data"] == 0 else ()
+    tokens, segments, positions = (array(jnp.int32, lines, length, axes=axes) for _ in range(3))
+    place, target, sequence = (array(jnp.int32, lines * length) for _ in range(3))
+    return Batch(tokens, segments, positions, place, target, sequence, array(jnp.float32, lines * length), array(jnp.int32, lines))
 
 
 def remarks(fit: Fit) -> list[str]:

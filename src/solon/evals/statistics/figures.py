@@ -50,7 +50,7 @@ class Comparison:
     plain: str
 
 
-def column(name: str, values: Sequence[Any]) -> Floats:
+def column(name: str, values: Sequence[Any] | Floats) -> Floats:
     """One finite number an item. Raises `DataError` for an empty column, for text and for missing values."""
     try:
         numbers = np.asarray(list(values), dtype=np.float64)

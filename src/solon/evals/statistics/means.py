@@ -40,7 +40,7 @@ def mean(
 
 
 def bootstrap(
-    statistic: Callable[..., Floats], *columns: Sequence[float], name: str, method: Method = "BCa", what: str = "statistic"
+    statistic: Callable[..., Floats], *columns: Sequence[float] | Floats, name: str, method: Method = "BCa", what: str = "statistic"
 ) -> Figure:
     """Any statistic of items with a bootstrap interval; rows of several columns stay together.
 
