@@ -290,7 +290,7 @@ def suite(store, source, name, domain, hits, n=100, neutral=None):
         ("benchmarks", "mmlu", "science", (60, 58), None, "pass"), ("benchmarks", "mmlu", "science", (60, 57), None, "missed"),
         ("benchmarks", "confidence", "uncertainty", (60, 10), None, "not measured"),
         ("bias", "crows_pairs", "bias", (60, 55), 0.5, "pass"), ("bias", "crows_pairs", "bias", (55, 39), 0.5, "missed"),
-        ("bias", "bbq", "bias", (60, 50), None, "missed"), ("bias", "mmlu", "science", (60, 10), None, "not measured"),
+        ("bias", "truthfulqa", "bias", (60, 50), None, "missed"), ("bias", "mmlu", "science", (60, 10), None, "not measured"),
     ],
 )  # fmt: skip
 def test_benchmarks_and_bias_count_where_both_models_were_asked(store, run, key, name, domain, ends, neutral, wanted):
