@@ -5,7 +5,7 @@
 
 Needs JAX with CUDA, torch, transformers and peft in one environment, and `src` on PYTHONPATH. Both sides take strict turns, as in
 `benchmarks/peers.py`; figures are medians. **No figure of this script has been measured yet**: no accelerator was lent when it
-was written, and only `--models tiny` was run, on a CPU.
+was written, and it has not run to its end on a CPU either.
 """
 
 from __future__ import annotations
