@@ -103,8 +103,10 @@ def human(run: Any) -> None:
     if run.verdict:
         typer.echo("release: " + ("yes" if run.verdict["release"] else "no"))
         for one in run.verdict["conditions"]:
-            if one["status"] != "pass":
-                measured = f", measured {one['measured']}" if one["measured"] else ""
-                typer.echo(f"  {one['status']}: {one['name']} (required {one['required']}{measured})")
+            if one["status"] in ("missed", "waived"):
+                typer.echo(f"  {one['status']}: {one['name']} (required {one['required']}, measured {one['measured']})")
+        open_ = sum(one["status"] == "not measured" for one in run.verdict["conditions"])
+        if open_:
+            typer.echo(f"  not measured: {open_} more; `solon release {run.id}` lists them with the commands that do")
     typer.echo(f"report: {said['report']}")
     note("next: solon chat latest:aligned")
