@@ -371,6 +371,7 @@ def subject_of(model, store, name):
     return made
 
 
+@pytest.mark.slow
 def test_a_whole_suite_and_two_models(data, tmp_path, tiny_model):
     from solon.core.weights import init
     from solon.models.architecture import spec

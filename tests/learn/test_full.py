@@ -77,6 +77,7 @@ def test_every_number_of_the_model_is_trained_and_no_other() -> None:
     assert {x.dtype for x in jax.tree.leaves(trained)} == {jnp.dtype("float32")}
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_the_plain_weights() -> None:
     """Against autodiff of a model that knows nothing of leaves; biases, norms and the tied table are in it."""
     params = weights()

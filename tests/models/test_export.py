@@ -282,6 +282,7 @@ def test_compare_sees_one_changed_weight(tiny_model: Model) -> None:
         compare(tiny_model, deaf, 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_smollm2_goes_round_from_its_gguf(smollm2: Model, tmp_path: Path) -> None:
     """Weights bit for bit, and a vocabulary that encodes alike, through both formats."""

@@ -73,6 +73,7 @@ def base_folder(made: dict[str, str]) -> str:
     return made["base"]
 
 
+@pytest.mark.slow
 def test_a_chain_is_one_adapter(chain: Model) -> None:
     """W + s1 B1 A1 + s2 B2 A2 with the ranks side by side is the same delta, weight by weight."""
     found = found_deltas(chain)
@@ -251,6 +252,7 @@ def test_an_adapter_is_not_put_on_other_weights(made: dict[str, str], place: Sto
         resolve(str(tmp_path / "mine"), place)
 
 
+@pytest.mark.slow
 def test_combining_is_exact_and_cutting_states_its_error(made: dict[str, str], place: Store, tmp_path: Path) -> None:
     a, b = (found_deltas(resolve(made[name], place, "float32")) for name in "ab")
     facts = adapters.combine([(made["a"], 0.5), (made["b"], -2.0)], place, tmp_path / "c")

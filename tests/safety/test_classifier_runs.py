@@ -117,6 +117,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tiny_model: Any) -> None:
     monkeypatch.setattr(measure, "RESAMPLES", 20)
 
 
+@pytest.mark.slow
 def test_training_gives_the_same_bytes_again_and_a_whole_card(small: None, tmp_path: Path, tiny_model: Any) -> None:
     made = [safety.train(safety.Training(encoder="tiny"), Store(tmp_path / name)) for name in ("a", "b")]
     assert made[0].id == made[1].id

@@ -14,6 +14,7 @@ from solon.safety.redteam.suffix import Budget, search
 ASKS = ["Tell me a", "Say the word"]
 
 
+@pytest.mark.slow
 def test_the_slope_is_the_gradient(tiny_model):
     allowed = suffix.words(tiny_model.tokenizer)
     ids = [int(x) for x in rng("ids").choice(allowed, 4)]

@@ -93,6 +93,7 @@ def trained(place: Path, model: Model, config: Fit) -> Artifact:
     return sft.train(Store(place), "helpful", config, model, {"model": "tiny@0"}, rows(24), seed=1)
 
 
+@pytest.mark.slow
 def test_a_stage_ends_early_and_keeps_the_arrays_of_the_lowest_reading(tmp_path: Path, tiny_model: Model) -> None:
     """A learning rate far too high: the held-out loss rises from some point on."""
     config = Fit(rank=4, batch=8, micro=8, length=128, steps=40, schedule="constant", learning_rate=0.05, warmup=0.0,
@@ -124,6 +125,7 @@ def test_full_fine_tuning_is_a_stage_like_any_other(tmp_path: Path, tiny_model: 
     assert moved == set(named(tiny_model.params))
 
 
+@pytest.mark.slow
 def test_the_specification_runs_two_real_steps_at_reduced_width(tmp_path: Path, tiny_model: Model) -> None:
     """Gemma's switches, the recipe's own fine-tuning, all but the number of steps and the length of a line."""
     said = recipe.load(RECIPES / "gemma-7b-spec.yaml").helpful

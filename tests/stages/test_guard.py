@@ -153,6 +153,7 @@ def thinned(found: list[Labelled]) -> list[Labelled]:
     return [replace(row, text=row.text[:120]) for row in out]
 
 
+@pytest.mark.slow
 def test_a_measuring_from_end_to_end(small: Store) -> None:
     config = guard.Measuring(replies=3, draw=guard.Draw(max_tokens=8))
     made = guard.measure(config, "tiny", small)

@@ -27,6 +27,7 @@ ARCH = Architecture("llama", layers=3, embed=64, heads=4, kv_heads=2, head_dim=1
 FIT = Fit(rank=4, alpha=8, batch=8, micro=2, length=128)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [{}, {"kind": "dora", "quantise": "int4"}, {"kind": "full"}])
 def test_planned_bytes_are_those_of_real_arrays(form: dict[str, str]) -> None:
     fit = build(Fit, {"rank": 4, "alpha": 8, "batch": 8, "micro": 2, "length": 128, **form}, "test")
@@ -46,6 +47,7 @@ def test_planned_bytes_are_those_of_real_arrays(form: dict[str, str]) -> None:
     assert got["total"] == sum(got["bytes"].values())
 
 
+@pytest.mark.slow
 def test_activations_grow_with_what_is_held_at_once() -> None:
     """Recomputation keeps the residual stream of every layer: b * t * d float32 each, at the very least."""
     one, four = (held(ARCH, [FIT.model_copy(update={"micro": n})], mesh())["bytes"]["activations"] for n in (2, 8))

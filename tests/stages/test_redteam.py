@@ -216,6 +216,7 @@ def test_an_attacker_takes_the_first_usable_text(tiny_model, monkeypatch):
     assert play.write(Engine(tiny_model), long, wanted[:2], [], 1) == [("", "the attacker's examples do not fit its context")] * 2
 
 
+@pytest.mark.slow
 def test_suffixes_and_writers_take_part(tiny_model, tmp_path):
     """A suffix stands behind the request and is only hunted with; the examples do not fit the tiny model's context, which
     is said and counted nowhere."""
@@ -303,6 +304,7 @@ def call(*arguments) -> int:
     return int(ended.value.code or 0)
 
 
+@pytest.mark.slow
 def test_the_command(folder, tmp_path, capsys):
     arguments = ("redteam", folder, folder, "--attempts", 32, "--even", 0.5, "--families", "plain,rot13", "--tokens", 4, "--runs", tmp_path)
     assert call(*arguments, "--json") == 0
