@@ -22,6 +22,7 @@ def align(recipe_path: str, overrides: list[str], store: Store, progress: Any = 
     from solon.stages.dpo import dpo
     from solon.stages.evaluate import evaluate
     from solon.stages.feedback import certify, feedback, judge_of
+    from solon.stages.gate import gate
     from solon.stages.gather import gather, prompts
     from solon.stages.pairs import pairs
     from solon.stages.report import report
@@ -33,12 +34,13 @@ def align(recipe_path: str, overrides: list[str], store: Store, progress: Any = 
     data = gather(plan)
     published = models.identity(plan.model)
     base = models.ready(models.base(plan.model, work="training"))
-    feasible.check(plan, base, data)
+    feasible.check(plan, book, base, data)
     run = runs.begin(store, plan, book)
 
     # A helpful-only model, which also knows how to criticise and to revise.
     lessons = rows.lessons(plan.lessons, book, data)
     helpful = sft.train(store, "helpful", plan.helpful, base, {"model": published}, lessons, plan.seed)
+    passed = gate(store, plan.gate, base, helpful, data.unseen)
 
     # A judge that has earned its certificate on labelled pairs that it has not seen.
     made_from = {"model": published, "labelled": data.digest_of(plan.data.labelled)}
@@ -48,8 +50,7 @@ def align(recipe_path: str, overrides: list[str], store: Store, progress: Any = 
     # SL-CAI: its answers to red-team requests, criticised and revised; its helpful answers; and a model trained on both.
     revised = revise(store, plan.revise, book, helpful, data.red_team, plan.seed)
     screened = screen(store, plan.screen, judge, certified, book, revised)
-    harmless = prompts(data, benign=plan.answers.benign, helpful=plan.answers.helpful)
-    kept = answers(store, plan.answers, helpful, harmless, plan.seed)
+    kept = answers(store, plan.answers, helpful, prompts(data, 0, plan.answers.benign, plan.answers.helpful), plan.seed)
     mixture = rows.kept(screened) + rows.kept(kept) + rows.demonstrations(data, plan.answers.demonstrations)
     start, learner = models.start(plan.sl_from, published, base, helpful)
     made_from = {**start, "revisions": screened.id, "answers": kept.id}
@@ -69,6 +70,6 @@ def align(recipe_path: str, overrides: list[str], store: Store, progress: Any = 
         model = models.adapted(one, work="batches")
         evaluations[role] = evaluate(store, plan.evaluate, model, one.id, data.held, data.digests, plan.seed)
     figures = compare(store, evaluations, judge, certified, book)
-    stages = {"certify": certified, "revise": revised, "screen": screened, "answers": kept, "pairs": drawn}
+    stages = {"gate": passed, "certify": certified, "revise": revised, "screen": screened, "answers": kept, "pairs": drawn}
     run = run.ended(made, evaluations, **stages, feedback=labels, compare=figures)
     return report(store, run)

@@ -1,5 +1,7 @@
 """The judges that read a model: token bookkeeping on a tiny one, and the linear head on synthetic data."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -41,27 +43,47 @@ def test_judges_are_found_by_file_name():
 
 
 def test_the_head_finds_the_direction():
-    head = fit_head(synthetic(400), [str(i // 2) for i in range(400)])
+    head = fit_head(synthetic(400), ["harm"] * 400, [str(i // 2) for i in range(400)])
     new = synthetic(2000, name="new")
-    right = float((head.probability(new) > 0.5).mean())
+    p = head.probability(new, ["harm"] * 2000)
+    right = float((p > 0.5).mean())
     best = float((new[:, 0] > 0).mean())  # what the true direction would score: the labels are noisy
     assert best > 0.75 and right > best - 0.04
     # Calibrated: the mean probability of being right is how often it is.
-    assert np.abs(np.maximum(head.probability(new), 1 - head.probability(new)).mean() - right) < 0.04
-    strength = np.abs(head.weight)
+    assert np.abs(np.maximum(p, 1 - p).mean() - right) < 0.04
+    strength = np.abs(head.weight.sum(0))
     assert strength.argmax() == 0 and strength[0] > 4 * np.delete(strength, 0).max()
 
 
+def test_each_pillar_has_weights_of_its_own():
+    """What is better by one pillar is worse by the other, and one direction is shared: no single direction fits both."""
+    def drawn(name, n):
+        draw = rng("pillars", name)
+        x, pillars = draw.normal(size=(n, 6)), [("harm", "help")[i % 2] for i in range(n)]
+        margin = x[:, 1] + np.where(np.arange(n) % 2 == 0, 3, -3) * x[:, 0]
+        return np.where(margin[:, None] > 0, x, -x), pillars
+
+    (known, pillars), (new, others) = drawn("train", 300), drawn("test", 500)
+    groups = [str(i) for i in range(300)]
+    right = lambda head, of: float((head.probability(new, of) > 0.5).mean())  # noqa: E731
+    apart, pooled = fit_head(known, pillars, groups), fit_head(known, ["all"] * 300, groups)
+    assert right(apart, others) > 0.93 and right(pooled, ["all"] * 500) < 0.7
+    # A pillar that nobody labelled gets what the others share.
+    shared = apart.probability(np.eye(6), ["honesty"] * 6)
+    assert shared.argmax() == 1 and abs(shared[0] - 0.5) < 0.2
+
+
 def test_the_head_is_symmetric():
-    head, new = fit_head(synthetic(60), [str(i) for i in range(60)]), synthetic(50, name="new")
-    np.testing.assert_allclose(head.probability(new) + head.probability(-new), 1, atol=1e-12)
-    assert head.probability(np.zeros((1, 12))) == 0.5
+    head, new = fit_head(synthetic(60), ["a", "b"] * 30, [str(i) for i in range(60)]), synthetic(50, name="new")
+    of = ["a", "c"] * 25
+    np.testing.assert_allclose(head.probability(new, of) + head.probability(-new, of), 1, atol=1e-12)
+    assert head.probability(np.zeros((1, 12)), ["a"]) == 0.5
 
 
 def test_a_constant_feature_and_noise_do_no_harm():
     noise = rng("noise").normal(size=(200, 30))
-    head = fit_head(np.hstack([noise, np.zeros((200, 1))]), [str(i) for i in range(200)])
-    p = head.probability(np.hstack([rng("more").normal(size=(500, 30)), np.zeros((500, 1))]))
+    head = fit_head(np.hstack([noise, np.zeros((200, 1))]), ["a", "b"] * 100, [str(i) for i in range(200)])
+    p = head.probability(np.hstack([rng("more").normal(size=(500, 30)), np.zeros((500, 1))]), ["a", "b"] * 250)
     assert np.abs(p - 0.5).max() < 0.35 and head.strength in STRENGTHS
 
 
@@ -70,9 +92,8 @@ def test_groups_stay_together():
     draw = rng("groups")
     twins = np.repeat(draw.normal(size=(60, 80)), 2, 0)
     turned = twins * np.repeat(np.where(draw.random(60) < 0.5, 1.0, -1.0), 2)[:, None]
-    together = fit_head(turned, [str(i // 2) for i in range(120)])
-    apart = fit_head(turned, [str(i) for i in range(120)])
-    assert np.abs(together.probability(turned) - 0.5).mean() < np.abs(apart.probability(turned) - 0.5).mean()
+    sure = lambda groups: np.abs(fit_head(turned, ["a"] * 120, groups).probability(turned, ["a"] * 120) - 0.5).mean()  # noqa: E731
+    assert sure([str(i // 2) for i in range(120)]) < sure([str(i) for i in range(120)])
 
 
 def test_calibration_of_margins():
@@ -87,23 +108,24 @@ def test_calibration_of_margins():
 
 def test_too_little_or_broken_data():
     with pytest.raises(DataError, match="too few"):
-        fit_head(synthetic(5), list("abcde"))
+        fit_head(synthetic(5), ["a"] * 5, list("abcde"))
     with pytest.raises(DataError, match="too few"):
-        fit_head(synthetic(20), ["same"] * 20)
+        fit_head(synthetic(20), ["a"] * 20, ["same"] * 20)
     with pytest.raises(DataError, match="not a number"):
-        fit_head(np.full((20, 3), np.nan), [str(i) for i in range(20)])
+        fit_head(np.full((20, 3), np.nan), ["a"] * 20, [str(i) for i in range(20)])
 
 
 def test_a_head_is_kept_without_pickle(tmp_path):
-    fitted = fit_head(synthetic(40), [str(i) for i in range(40)])
-    head = Head(fitted.weight, fitted.scale, fitted.temperature, fitted.strength, "digest", frozenset(["0" * 16]))
+    fitted = fit_head(synthetic(40), ["a", "b"] * 20, [str(i) for i in range(40)])
+    head = replace(fitted, model="digest", fitted_on=frozenset(["0" * 16]))
     head.save(tmp_path / "head.npz")
     again = Head.from_file(tmp_path / "head.npz")
     new = synthetic(9, name="new")
-    assert (again.probability(new) == head.probability(new)).all()
+    of = [*"ab" * 4, "c"]
+    assert (again.probability(new, of) == head.probability(new, of)).all()
     assert (again.model, again.fitted_on, again.strength) == ("digest", head.fitted_on, head.strength)
     with pytest.raises(ModelError, match="does not fit"):
-        head.probability(new[:, :3])
+        head.probability(new[:, :3], of)
     with pytest.raises(MissingError):
         Head.from_file(tmp_path / "none.npz")
     np.savez(tmp_path / "pickled.npz", weight=np.array([{}], dtype=object))
@@ -138,7 +160,7 @@ def test_probe_learns_what_the_labels_share(tiny_model, tmp_path):
 
 
 def test_probe_refuses(tiny_model, tmp_path):
-    Head(np.ones(2), np.ones(2), 1.0, 1.0, "another").save(tmp_path / "head.npz")
+    Head(np.ones((1, 2)), (), np.ones(2), 1.0, 1.0, "another").save(tmp_path / "head.npz")
     with pytest.raises(ModelError, match="another model"):
         judge_by("probe", BOOK, {"head": str(tmp_path / "head.npz")}, tiny_model)
     with pytest.raises(DataError, match="too few"):

@@ -105,6 +105,14 @@ def test_demonstration_forms(row):
     assert (as_json(made.messages), made.source) == (TALK, "mine")
 
 
+def test_the_weight_of_a_demonstration():
+    shown = {"prompt": "Hi", "completion": "Hello"}
+    assert [rows.as_demonstrations(one({**shown, **more}))[0].weight for more in ({}, {"weight": 2}, {"weight": None})] == [1, 2, 1]
+    for wrong in (0, -1, float("nan"), float("inf"), "2", True):
+        with pytest.raises(DataError, match="'weight'"):
+            rows.as_demonstrations(one({**shown, "weight": wrong}))
+
+
 def test_the_input_of_an_instruction_stands_below_it():
     (made,) = rows.as_demonstrations(one({"instruction": "Sum up.", "input": "Long.", "output": "Short."}))
     assert made.messages[0].content == "Sum up.\n\nLong."

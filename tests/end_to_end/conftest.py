@@ -109,7 +109,7 @@ def recipe(model: Path | str, world: dict[str, str]) -> dict[str, Any]:
         "helpful": fit, "sl": fit, "dpo": {**fit, "margin": 0.0}, "sl_from": "helpful",
         "revise": {"prompts": 8, "rounds": 2, "draw": draw, "critique_tokens": 16, "revision_tokens": 16},
         "answers": {"helpful": 4, "benign": 4, "demonstrations": 12, "draw": draw},
-        "pairs": {"red_team": 8, "benign": 4, "helpful": 4, "draw": draw},
+        "pairs": {"red_team": 8, "benign": 4, "helpful": 4, "replies": 3, "pillars": {"red_team": ["harm"]}, "draw": draw},
         "feedback": {"judges": [{"kind": "probe"}], "bar": 0.99, "below": "best", "certify_pairs": 20},
         "evaluate": {"red_team": 8, "benign": 4, "helpful": 4, "paraphrases": 2, "multiple_choice": 6, "passages": 4,
                      "draw": draw},

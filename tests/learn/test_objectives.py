@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,10 +13,12 @@ import numpy as np
 import pytest
 
 from solon.core.weights import abstract
+from solon.learn import lora
 from solon.learn.objectives import dpo, reward, sft
 from solon.learn.objectives.dpo import Pairs
 from solon.models.architecture import Architecture, spec
 from solon.models.block import forward, hidden
+from solon.models.logprobs import scored
 from solon.text.batches import Batch, Shape, shape_of
 from solon.text.batches import batch as pack
 from solon.text.template import Tokens as Row
@@ -75,7 +79,7 @@ def test_sft_packed_equals_row_by_row() -> None:
     plain = [row_logprobs(row) for row in ROWS]
     assert float(items) == sum(map(len, plain)) == sum(sum(row.learn[1:]) for row in ROWS)
     np.testing.assert_allclose(value, -sum(x.sum() for x in plain), rtol=1e-5)
-    total = jax.jit(lambda p, b: sft.sums(sft.scored(ARCH, p, b)[0], b))(PARAMS, packed(ROWS))
+    total = jax.jit(lambda p, b: sft.sums(scored(ARCH, p, b)[0], b))(PARAMS, packed(ROWS))
     np.testing.assert_allclose(total, [*(x.sum() for x in plain), 0, 0], atol=1e-4)
 
 
@@ -84,6 +88,38 @@ def test_sft_gradient_of_a_pack_is_the_sum_of_its_rows() -> None:
     whole = sft_graded(PARAMS, packed(ROWS))[1]
     together = jax.tree.map(lambda *xs: sum(xs), *parts)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * float(jnp.abs(b).max())), whole, together)
+
+
+def test_rows_and_tokens_count_by_their_weights() -> None:
+    rows = [replace(row, weight=w) for row, w in zip(ROWS, (2.0, 0.5, 1.0, 3.0), strict=True)]
+    weight_v = np.random.default_rng(5).uniform(0.2, 4, 31).astype(np.float32)
+    (value, (items, _)), _ = jax.jit(jax.value_and_grad(lambda p, b: sft.loss(ARCH, p, b, weight_v), has_aux=True))(
+        PARAMS, packed(rows)
+    )
+    told = [np.array([weight_v[t] for t, learn in zip(row.ids, row.learn, strict=True) if learn]) * row.weight for row in rows]
+    np.testing.assert_allclose(items, sum(w.sum() for w in told), rtol=1e-6)
+    plain = -sum((w * row_logprobs(row)).sum() for w, row in zip(told, rows, strict=True))
+    np.testing.assert_allclose(value, plain, rtol=1e-5)
+    ones = jax.jit(lambda p, b: sft.loss(ARCH, p, b, np.ones(31, np.float32)))(PARAMS, packed(ROWS))
+    jax.tree.map(np.testing.assert_array_equal, ones, sft_graded(PARAMS, packed(ROWS))[0])  # weight 1 is the plain loss
+
+
+def test_keeping_near_adds_the_divergence_from_what_it_was() -> None:
+    adapted = lora.attach(ARCH, PARAMS, rank=2, alpha=4, seed=1)
+    moved = jax.tree.map(lambda x: x + 0.1 * np.float32(np.sin(np.arange(x.size)).reshape(x.shape)), lora.adapter(adapted))
+    graded = jax.jit(jax.value_and_grad(lambda t, b, keep: sft.loss(ARCH, lora.put(adapted, t), b, keep=keep)[0]), static_argnums=2)
+    batch = packed(ROWS)
+    for trained in (lora.adapter(adapted), moved):
+        now, before = lora.put(adapted, trained), PARAMS
+        kl = 0.0
+        for row in ROWS:
+            ids = jnp.asarray(np.pad(np.array(row.ids), (0, LENGTH - len(row.ids)))[None])
+            ours, theirs = (np.asarray(jax.nn.log_softmax(jax.jit(partial(forward, ARCH))(p, ids)[0]))[0] for p in (now, before))
+            places = [i - 1 for i in range(1, len(row.ids)) if row.learn[i]]
+            kl += (np.exp(theirs) * (theirs - ours))[places].sum()
+        (plain, _), (kept, gradient) = graded(trained, batch, 0.0), graded(trained, batch, 3.0)
+        np.testing.assert_allclose(kept - plain, 3 * kl, rtol=1e-3, atol=1e-3)
+        assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
 
 
 def test_tokens_that_are_not_learned_have_no_gradient() -> None:
@@ -114,6 +150,15 @@ def test_dpo_equals_the_closed_form(beta: float) -> None:
     assert float(metrics["accuracy"]) == int(margin[0] > 0) + int(margin[1] < 0)
     np.testing.assert_allclose(metrics["margin"], margin[0] - margin[1], rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(metrics["reward"], rewards.mean(-1).sum(), rtol=1e-3, atol=1e-4)
+
+
+def test_dpo_with_nll_adds_the_loss_on_the_better_reply() -> None:
+    """By the label's probability, a token at a time, as the paper divides by the length."""
+    pairs = Pairs(packed(ROWS), P_FIRST, PRESENT, REFERENCE)
+    (plain, _), _ = dpo_graded(PARAMS, pairs, 0.1)
+    with_nll = jax.jit(lambda p, b: dpo.loss(ARCH, p, b, 0.1, nll=0.7)[0])(PARAMS, pairs)
+    mean = [row_logprobs(row).mean() for row in ROWS]
+    np.testing.assert_allclose(with_nll - plain, -0.7 * (mean[0] + 0.3 * mean[2] + 0.7 * mean[3]), rtol=1e-4)
 
 
 def test_dpo_starts_at_log_two_and_a_soft_label_pulls_to_its_odds() -> None:

@@ -13,8 +13,9 @@ import pytest
 from solon.core.artifacts import Artifact, Store
 from solon.core.config import build
 from solon.core.dense import LoRA, is_adapter
-from solon.core.errors import ConfigError, DataError
+from solon.core.errors import ConfigError, DataError, TrainingError
 from solon.core.keys import rng
+from solon.core.records import Demonstration, as_messages
 from solon.core.weights import init, named
 from solon.learn import lora, trainer
 from solon.models.architecture import LINEAR, Architecture, spec
@@ -22,6 +23,7 @@ from solon.models.load import Model
 from solon.stages import recipe, sft
 from solon.stages.dpo import Dpo
 from solon.stages.fit import LATER, Early, Fit
+from solon.stages.gate import Gate, gate
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 # The settings that existed before others were added, as artifacts were named by them.
@@ -43,7 +45,7 @@ def rows(count: int) -> list[dict[str, Any]]:
 def test_what_was_added_later_does_not_change_the_names_of_artifacts() -> None:
     assert Fit().model_dump(mode="json") == FIRST
     assert Dpo().model_dump(mode="json") == {**FIRST, "learning_rate": 2e-4, "beta": 0.1, "margin": 0.05}
-    assert set(Fit.model_fields) == set(FIRST) | LATER
+    assert set(Dpo.model_fields) == set(FIRST) | LATER | {"beta", "margin"}
     said = {"kind": "full", "steps": 7, "warmup_steps": 2, "betas": [0.8, 0.9], "clip": 0.5, "early": {"patience": 2}}
     dumped = build(Fit, said, "test").model_dump(mode="json")
     assert {name: dumped[name] for name in said} == said | {"early": Early(patience=2).model_dump()}
@@ -152,3 +154,42 @@ def test_the_recipes_are_valid(name: str) -> None:
     assert recipe.load(RECIPES / f"{name}.yaml").name == name
     with pytest.raises(ConfigError, match="patience"):
         recipe.load(RECIPES / f"{name}.yaml", ["helpful.early.patiense=3"])
+
+
+def test_weights_of_rows_principles_and_tokens(tiny_model: Model) -> None:
+    config = Fit(principle_weights={"p": 3.0}, token_weights={"a": 5.0}, length=128)
+    assert [config.weight_of(row) for row in ({}, {"weight": 2}, {"principle": "p"}, {"weight": 2, "principle": "p"})] == [1, 2, 3, 6]
+    weight_v = sft.by_token(config.token_weights, tiny_model)
+    assert weight_v is not None and weight_v.sum() == tiny_model.arch.vocab + 4
+    assert weight_v[tiny_model.tokenizer.encode("a")[0]] == 5
+    with pytest.raises(ConfigError, match="'ba ko'"):
+        sft.by_token({"ba ko": 2.0}, tiny_model)
+    some = [{**row, "weight": 2.0} if place else row for place, row in enumerate(rows(2))]
+    one = sft.course(Fit(length=128), tiny_model, some, seed=1).batches(0)[0]
+    assert set(one.weight_n.tolist()) == {0.0, 1.0, 2.0}
+    for wrong in ({"keep": 1.0}, {"token_weights": {"a": 2.0}}):
+        with pytest.raises(ConfigError, match="supervised"):
+            build(Dpo, wrong, "test")
+    with pytest.raises(ConfigError, match="principle_weights"):
+        build(Fit, {"principle_weights": {"p": 0}}, "test")
+
+
+@pytest.mark.parametrize(("shift", "passes"), [(0.3, True), (0.0, False), (-0.3, False)])
+def test_the_gate_lets_only_a_more_helpful_model_through(
+    tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shift: float, passes: bool
+) -> None:
+    """Losses are given here; that they are those of the models is shown by the whole method's test."""
+    store = Store(tmp_path)
+    helpful = store.make("helpful", 1, {}, {}, lambda draft: draft.write("x.json", {}))
+    unseen = tuple(Demonstration(row["id"], as_messages(row["messages"])) for row in rows(20))
+    base = [2 + float(rng("base", n).normal(0, 0.5)) for n in range(20)]
+    later = [loss - shift + float(rng("noise", n).normal(0, 0.1)) for n, loss in enumerate(base)]
+    losses = iter([base, later, base, later])
+    monkeypatch.setattr("solon.stages.gate.reference_loss", lambda *_: next(losses))
+    monkeypatch.setattr("solon.stages.gate.adapted", lambda *_, **__: tiny_model)
+    if passes:
+        assert gate(store, Gate(), tiny_model, helpful, unseen).evidence["facts"] == {"passed": True}
+        return
+    with pytest.raises(TrainingError, match="no more helpful"):
+        gate(store, Gate(), tiny_model, helpful, unseen)
+    assert gate(store, Gate(below="go_on"), tiny_model, helpful, unseen).evidence["facts"] == {"passed": False}

@@ -260,6 +260,11 @@ def applicable(book: Book, tags: Collection[str]) -> list[Principle]:
     return [one for one in book.principles if wanted & set(one.applies_to)]
 
 
+def outside(book: Book, pillars: Collection[str]) -> list[str]:
+    """Ids of the principles of all other pillars, to be excluded from a draw; none where no pillar is named."""
+    return [one.id for one in book.principles if pillars and one.pillar not in pillars]
+
+
 def draw(book: Book, *names: Any, exclude: Collection[str] = (), tags: Collection[str] | None = None) -> Principle:
     """A principle drawn by weight, with replacement: the same names always give the same one.
 

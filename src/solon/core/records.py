@@ -52,12 +52,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class Demonstration:
-    """A conversation to learn from; only its assistant turns are learned."""
+    """A conversation to learn from; only its assistant turns are learned, and they count `weight` times in the loss."""
 
     id: str
     messages: Conversation
     source: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def as_demonstrations(rows: Iterable[Row], source: str = "", skipped: list[str] 
     The first bad row raises `DataError`; with a list as `skipped`, bad rows are left out and the complaints put there."""
 
     def one(place: str, row: Mapping[str, Any], id: str) -> Demonstration:
-        return Demonstration(id, _demonstration(place, row), source, _tags(row))
+        return Demonstration(id, _demonstration(place, row), source, _tags(row), _weight(place, row))
 
     return _records(rows, one, skipped)
 
@@ -158,6 +158,15 @@ def _tags(row: Mapping[str, Any]) -> dict[str, str]:
     return {
         key: value for key, value in row.items() if key not in texts and isinstance(value, str) and len(value) <= 80
     }
+
+
+def _weight(place: str, row: Mapping[str, Any]) -> float:
+    value = row.get("weight")
+    if value is None:
+        return 1.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise DataError(f"{place}: the field 'weight' is no weight", got=_shown(value), expected="a number above 0")
+    return float(value)
 
 
 def _demonstration(place: str, row: Mapping[str, Any]) -> Conversation:

@@ -92,12 +92,13 @@ def _programs(loss: Loss, optimise: optax.GradientTransformation) -> tuple[Calla
     @jax.jit
     def apply(total: Any, trained: Tree, state: Any) -> Any:
         grads, items, sums = total
-        grads = jax.tree.map(lambda g: g / jnp.maximum(items, 1), grads)
+        items = jnp.where(items > 0, items, 1)  # a batch of nothing but filling
+        grads = jax.tree.map(lambda g: g / items, grads)
         norm = optax.global_norm(grads)
         updates, new_state = optimise.update(grads, state, trained)
         good = jnp.isfinite(norm)
         keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)  # noqa: E731
-        metrics = {name: value / jnp.maximum(items, 1) for name, value in sums.items()}
+        metrics = {name: value / items for name, value in sums.items()}
         trained, state = keep(optax.apply_updates(trained, updates), trained), keep(new_state, state)
         return trained, state, {**metrics, "items": items, "gradient_norm": norm}
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from solon.core.artifacts import Artifact, Draft, Record, Store
 from solon.core.keys import seed_of
@@ -28,12 +28,19 @@ VERSION = 2
 
 class Dpo(Fit):
     """`beta` is the strength of the pull towards the reference; pairs whose label is nearer to one half than `margin`
-    say nothing and are left out."""
+    say nothing and are left out. `nll` keeps the better reply likely, in which DPO alone has no interest."""
 
     beta: float = Field(0.1, gt=0)
     margin: float = Field(0.05, ge=0, lt=0.5)
+    nll: float = Field(0.0, ge=0, allow_inf_nan=False)
     learning_rate: float = Field(2e-4, gt=0)
     epochs: float = Field(2.0, gt=0)
+
+    @model_validator(mode="after")
+    def _of_pairs(self) -> Dpo:
+        if self.keep or self.token_weights:
+            raise ValueError("`keep` and `token_weights` belong to supervised fine-tuning; here `beta` holds the model back")
+        return self
 
 
 def dpo(store: Store, config: Dpo, start: Artifact, labels: Artifact, seed: int) -> Artifact:
@@ -63,6 +70,7 @@ def course(config: Dpo, model: Model, rows: Sequence[Record], seed: int, progres
     replies = [encoded(model, row, side) for row in kept for side in ("first", "second")]
     with progress.task("reference", sum(len(one.ids) for one in replies), "tok") as advance:
         reference = np.array([x.sum() for x in row_logprobs(model, replies, advance)], np.float32)
+    weight = np.array([config.weight_of(row) for row in kept], np.float32)
     p_first = np.array([row["p_first"] for row in kept], np.float32)
     rows_of = lambda group: [replies[2 * pair + side] for pair in group for side in (0, 1)]  # noqa: E731
     aside = config.laid_aside([row["id"] for row in kept], seed)
@@ -74,10 +82,10 @@ def course(config: Dpo, model: Model, rows: Sequence[Record], seed: int, progres
     drawn = lambda epochs: packed([seen[i] for i in order(len(seen), epochs, seed_of("order", seed))])  # noqa: E731
     steps, apart = config.drawn(len(seen), drawn), packed(sorted(aside))
     shape = shape_of([rows_of(group) for step in steps for group in step] + [rows_of(group) for group in apart], config.length)
-    arrays = lambda group: _pairs(group, rows_of(group), shape, p_first, reference)  # noqa: E731
+    arrays = lambda group: _pairs(group, rows_of(group), shape, p_first, weight, reference)  # noqa: E731
 
     def loss(params: Tree, pairs: objective.Pairs) -> object:
-        return objective.loss(model.arch, params, pairs, config.beta)
+        return objective.loss(model.arch, params, pairs, config.beta, config.nll)
 
     return Course(
         model, config, seed, len(steps), loss,
@@ -110,11 +118,12 @@ def encoded(model: Model, row: Record, side: str) -> Tokens:
 
 
 def _pairs(
-    group: Sequence[int], rows: Sequence[Tokens], shape: Shape, p_first: np.ndarray, reference: np.ndarray
-) -> objective.Pairs:
+    group: Sequence[int], rows: Sequence[Tokens], shape: Shape, p_first: np.ndarray, weight: np.ndarray,
+    reference: np.ndarray,
+) -> objective.Pairs:  # fmt: skip
     spare = shape.rows // 2 - len(group)
     sides = [2 * pair + side for pair in group for side in (0, 1)]
     return objective.Pairs(
         batch(rows, shape), np.pad(p_first[list(group)], (0, spare), constant_values=0.5),
-        np.pad(np.ones(len(group), np.float32), (0, spare)), np.pad(reference[sides], (0, 2 * spare)),
+        np.pad(weight[list(group)], (0, spare)), np.pad(reference[sides], (0, 2 * spare)),
     )  # fmt: skip

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from solon.core.errors import ConfigError, DataError
+from solon.constitution.store import Book
+from solon.core.errors import ConfigError, DataError, nearest
 from solon.core.records import Conversation, conversation
 from solon.models.load import Model
 from solon.stages.gather import Gathered
@@ -14,13 +15,17 @@ from solon.text.template import encode_chat, encode_training
 TWO_TURNS = conversation(("user", "Hello"), ("assistant", "Good day"), ("user", "Bye"), ("assistant", "Farewell"))
 
 
-def check(plan: Recipe, model: Model, data: Gathered) -> None:
+def check(plan: Recipe, book: Book, model: Model, data: Gathered) -> None:
     """Raise what a stage would raise hours later. A critique or a long reply can still fill the context: those depend on
     what is sampled."""
-    largest = min(model.arch.embed, model.arch.mlp)
+    largest, known = min(model.arch.embed, model.arch.mlp), [one.id for one in book.principles]
     for name, fit in (("helpful", plan.helpful), ("sl", plan.sl), ("dpo", plan.dpo)):
         if fit.rank > largest:
             raise ConfigError(f"{name}.rank does not fit the model {plan.model}", got=fit.rank, expected=f"1 to {largest}")
+        for principle in fit.principle_weights:
+            if principle not in known:
+                fix = nearest(principle, known)
+                raise ConfigError(f"{name}.principle_weights names no principle of {book.name}", got=principle, fix=fix)
     encode_training(model.tokenizer, TWO_TURNS)
     for source, rows in (
         (plan.data.demonstrations, data.demonstrations), (plan.data.red_team, data.red_team),

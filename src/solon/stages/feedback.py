@@ -17,13 +17,13 @@ from solon.constitution.certificate import Certificate
 from solon.constitution.certificate import certify as measure
 from solon.constitution.judging import Judge, Labelled, Question, judge_by
 from solon.constitution.store import Book
-from solon.core.artifacts import Artifact, Draft, Record, Store
+from solon.core.artifacts import Artifact, Draft, Record, Store, digest
 from solon.core.config import Config
 from solon.core.errors import ConfigError, SolonError
 from solon.core.records import LabelledPair, as_messages
 from solon.models.load import Model
 
-VERSION = 2
+VERSION = 3  # a fitted judge knows the pillar of a principle
 # Which pillars a kind of labelled pair is about; other kinds are judged by a principle drawn from the whole book.
 PILLARS = {
     "harm_refused": ("harm",), "bare_refusal": ("help",), "over_refusal": ("help",), "helpful": ("help",),
@@ -122,13 +122,25 @@ def _label(judge: Judge, book: Book, rows: Sequence[Record], draft: Draft) -> No
         else:
             label = {"p_first": opinion.p_first, "p_forward": opinion.p_forward, "p_backward": opinion.p_backward}
             out.append({**row, **label, "judge": judge.name})
-    draft.write_rows("rows", out)
+    draft.write_rows("rows", surest(out))
+
+
+def surest(rows: Sequence[Record]) -> list[Record]:
+    """Of several pairs of one prompt the one whose label is furthest from one half; the others are dropped. Ties go to the
+    first."""
+    best: dict[str, Record] = {}
+    for row in rows:
+        if not row.get("dropped"):
+            prompt = digest(row["prompt"])
+            if prompt not in best or abs(row["p_first"] - 0.5) > abs(best[prompt]["p_first"] - 0.5):
+                best[prompt] = row
+    kept = {row["id"] for row in best.values()}
+    return [row if row.get("dropped") or row["id"] in kept else {**row, "dropped": "another pair of this prompt is clearer"} for row in rows]
 
 
 def by_principle(book: Book, pair: LabelledPair, seed: int) -> Labelled:
     """A labelled pair with a principle of its kind's pillar, drawn by the pair's name."""
-    pillars = PILLARS.get(pair.kind)
-    outside = [one.id for one in book.principles if pillars and one.pillar not in pillars]
+    outside = books.outside(book, PILLARS.get(pair.kind, ()))
     try:
         principle = books.draw(book, seed, pair.id, "label", exclude=outside)
     except ConfigError:  # a book without that pillar

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
@@ -26,7 +26,11 @@ from solon.models.architecture import LINEAR, spec
 from solon.models.load import Model
 
 EARLY = "early.json"
-LATER = frozenset({"kind", "quantise", "ranks", "steps", "warmup_steps", "betas", "clip", "early"})
+LATER = frozenset({
+    "kind", "quantise", "ranks", "steps", "warmup_steps", "betas", "clip", "early", "keep", "token_weights",
+    "principle_weights", "nll",
+})  # fmt: skip
+Count = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Early(Config):
@@ -46,6 +50,9 @@ class Fit(Config):
     `ranks` gives other ranks to matrices whose name (`blocks/3/q`) matches a pattern; `quantise` is the form in which the
     frozen base is held. `kind: full` trains the weights themselves. `steps` and `warmup_steps`, where they are not 0, count
     instead of `epochs` and of `warmup`.
+
+    A row counts by its own `weight`, where it has one, times that of its principle in `principle_weights`; in supervised
+    fine-tuning a token counts by `token_weights` too, and `keep` holds the model near what it was (times KL, in nats).
     """
 
     kind: Literal["lora", "rslora", "dora", "bottleneck", "ia3", "full"] = "lora"
@@ -68,6 +75,13 @@ class Fit(Config):
     betas: tuple[float, float] = (0.9, 0.999)
     clip: float = Field(1.0, gt=0)
     early: Early = Early()
+    keep: float = Field(0.0, ge=0, allow_inf_nan=False)
+    token_weights: dict[str, Count] = {}
+    principle_weights: dict[str, Count] = {}
+
+    def weight_of(self, row: Record) -> float:
+        """What a row counts in the loss."""
+        return float(row.get("weight", 1.0)) * self.principle_weights.get(row.get("principle", ""), 1.0)
 
     def in_steps(self, groups: Sequence[Any]) -> list[Sequence[Any]]:
         """Micro-batches by step."""

@@ -21,9 +21,11 @@ REFUSING = frozenset({"refusal_with_alternative"})
 
 @dataclass(frozen=True)
 class Gathered:
-    """Everything a run reads, shuffled once by the recipe's seed; `digests` names it for the evidence."""
+    """Everything a run reads, shuffled once by the recipe's seed; `digests` names it for the evidence. `unseen` are good
+    replies of the training side that no model is taught."""
 
     demonstrations: Sequence[Demonstration]
+    unseen: tuple[Demonstration, ...]
     red_team: Sequence[Sample]
     benign: Sequence[Sample]
     helpful: Sequence[Sample]
@@ -65,8 +67,10 @@ def gather(recipe: Recipe) -> Gathered:
     critiques = read(data.transcripts, "worked_critiques", "train")
     worked = [(criticised[one.id], one) for one in critiques if one.id in criticised]
     helpful = [one for one in read(data.demonstrations, "demonstrations", "train") if one.tags.get("task") not in REFUSING]
+    shown = clean(helpful)
+    most = len(shown) - min(recipe.gate.rows, len(shown) // 5)
     return Gathered(
-        clean(helpful), clean(read(data.red_team, "prompts", "train")), clean(read(data.benign, "prompts", "train")),
+        shown[:most], tuple(shown[most:]), clean(read(data.red_team, "prompts", "train")), clean(read(data.benign, "prompts", "train")),
         clean(read(data.helpful, "prompts", "train")), labelled, certificate, worked, held, read.digests, read.licences,
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from solon.stages.dpo import Dpo
 from solon.stages.evaluate import Evaluate
 from solon.stages.feedback import Feedback
 from solon.stages.fit import Fit
+from solon.stages.gate import Gate
 from solon.stages.pairs import Pairs
 from solon.stages.release import Release
 from solon.stages.revise import Revise
@@ -49,6 +50,7 @@ class Recipe(Config):
     data: Data = Data()
     lessons: Lessons = Lessons()
     helpful: Fit = Fit()
+    gate: Gate = Gate()
     revise: Revise = Revise()
     screen: Screen = Screen()
     answers: Answers = Answers()

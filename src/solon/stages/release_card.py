@@ -15,6 +15,7 @@ from solon.stages.release import MISSED, PASS, UNMEASURED, WAIVED
 ROLES = ("base", "helpful", "sl", "aligned")
 METHOD = (
     ("helpful", "A helpful model, fine-tuned on demonstrations and on worked critiques and revisions."),
+    ("gate", "A check on replies that it has not seen: the helpful model is more helpful than its base."),
     ("certify", "A judge, measured on labelled pairs that it has not seen."),
     ("revise", "Its answers to red-team requests, criticised and rewritten by principles of the constitution."),
     ("screen", "Of the revisions, those that the judge prefers to the first answer."),

@@ -81,8 +81,8 @@ def _round(
     config: Revise, book: Book, engine: Engine, rows: list[Record], number: int, seed: int, draft: Draft, advance: Any
 ) -> None:
     """One critique and one revision of every row. A revision that must not be used leaves the reply as it was."""
-    outside = [one.id for one in book.principles if config.pillars and one.pillar not in config.pillars]
-    principles = [books.draw(book, seed, row["id"], number, exclude=outside) for row in rows]
+    excluded = books.outside(book, config.pillars)
+    principles = [books.draw(book, seed, row["id"], number, exclude=excluded) for row in rows]
     prompts = [as_messages(row["prompt"]) for row in rows]
     now = [standing(row) for row in rows]
     asked = [

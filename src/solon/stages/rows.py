@@ -12,7 +12,11 @@ from solon.stages.gather import Gathered
 def demonstrations(data: Gathered, most: int) -> list[Record]:
     """The training side of the demonstrations, without those that refuse."""
     chosen = data.demonstrations[:most]
-    return [{"id": one.id, "messages": as_json(one.messages), "source": one.source} for one in chosen]
+    return [
+        {"id": one.id, "messages": as_json(one.messages), "source": one.source}
+        | ({"weight": one.weight} if one.weight != 1 else {})
+        for one in chosen
+    ]
 
 
 def lessons(plan: skills.Lessons, book: Book, data: Gathered) -> list[Record]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from solon.core.artifacts import Artifact, Draft, Record, Store
+from solon.core.errors import ConfigError
 from solon.core.keys import seed_of
 from solon.core.records import Conversation, as_messages
 from solon.generate.score import row_logprobs
@@ -28,7 +30,8 @@ def train(
     """Train on rows `{"id", "messages", ...}`; `inputs` names what the rows and the model were made from."""
     from solon.core.artifacts import digest
 
-    settings = {**config.model_dump(mode="json"), "seed": seed, "rows": digest([row["messages"] for row in rows])}
+    told = [[row["messages"], row["weight"]] if "weight" in row else row["messages"] for row in rows]
+    settings = {**config.model_dump(mode="json"), "seed": seed, "rows": digest(told)}
     return store.make(name, VERSION, settings, inputs, partial(_build, config, model, rows, seed))
 
 
@@ -47,7 +50,8 @@ def _build(config: Fit, model: Model, rows: Sequence[Record], seed: int, draft: 
 def course(config: Fit, model: Model, marked: Sequence[Record], seed: int) -> Course:
     """What is trained on the rows that were not dropped."""
     kept = [row for row in marked if not row.get("dropped")]
-    every = [encoded(row, model) for row in kept]
+    every = [replace(encoded(row, model), weight=config.weight_of(row)) for row in kept]
+    weight_v = by_token(config.token_weights, model)
     aside = config.laid_aside([row["id"] for row in kept], seed)
     tokens = [one for place, one in enumerate(every) if place not in aside]
 
@@ -58,10 +62,25 @@ def course(config: Fit, model: Model, marked: Sequence[Record], seed: int) -> Co
     steps, apart = config.drawn(len(tokens), drawn), packed([every[i] for i in sorted(aside)])
     shape = shape_of([group for step in steps for group in step] + apart, config.length)
     return Course(
-        model, config, seed, len(steps), partial(sft.loss, model.arch),
+        model, config, seed, len(steps), partial(sft.loss, model.arch, weight_v=weight_v, keep=config.keep),
         lambda step: [batch(group, shape) for group in steps[step]],
         [sum(len(row.ids) for group in step for row in group) for step in steps], [batch(group, shape) for group in apart],
     )  # fmt: skip
+
+
+def by_token(weights: Mapping[str, float], model: Model) -> np.ndarray | None:
+    """What each token of the vocabulary counts, `[v]`; None where all count the same. Raises `ConfigError` for a text that
+    is not one token of this model."""
+    if not weights:
+        return None
+    weight_v = np.ones(model.arch.vocab, np.float32)
+    for text, weight in weights.items():
+        ids = model.tokenizer.encode(text)
+        if len(ids) != 1:
+            expected = "the text of one token, with its space: ' the'"
+            raise ConfigError(f"token_weights names {text!r}", got=f"{len(ids)} tokens of this model", expected=expected)
+        weight_v[ids[0]] = weight
+    return weight_v
 
 
 def again(made: Artifact) -> Course:

@@ -28,7 +28,7 @@ def trace(store: Store, run: Run, row_id: str) -> Record:
     book = _book(run)
     revised = _row(store, run, "revise", prompt_id)
     answered = _row(store, run, "answers", row_id)
-    pair = _row(store, run, "feedback", prompt_id)
+    pair = _pair(store, run, row_id, prompt_id)
     shown: Record = {"row": row_id, "prompt_id": prompt_id, "trained": found}
     first = revised or pair or answered or next(row for rows in trained.values() for row in rows if row["id"] == row_id)
     shown["prompt"] = first["prompt"] if "prompt" in first else first["messages"][:-1]
@@ -61,6 +61,14 @@ def _fate(row: Record) -> Record:
 
 def _row(store: Store, run: Run, stage: str, id: str) -> Record | None:
     return next((row for row in store.get(run.stages[stage]).rows("rows") if row["id"] == id), None)
+
+
+def _pair(store: Store, run: Run, row_id: str, prompt_id: str) -> Record | None:
+    """The pair that was asked for, or of several pairs of the prompt the one that was learned."""
+    rows = store.get(run.stages["feedback"]).rows("rows")
+    ours = [row for row in rows if row["id"] == prompt_id or row["id"].rpartition("/")[0] == prompt_id]
+    asked = [row for row in ours if row["id"] == row_id] + [row for row in ours if not row.get("dropped")] + ours
+    return asked[0] if asked else None
 
 
 def _book(run: Run) -> Book | None:

@@ -7,6 +7,7 @@ replay differs although nothing was tampered with, and the note says where the r
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +95,17 @@ def _drawing(store: Store, run: Run, book: Book, one: Artifact, samples: int) ->
     if one.evidence["config"].get("book", book.hash) != book.hash:
         return {"n": 0, "same": False, "note": "the constitution has changed since"}
     name = "replies" if one.stage == "evaluate" else "rows"
-    kept = list(one.rows(name))[:SHARD]
+    kept = list(one.rows(name))[: SHARD * _rows_of_one(one)]
     drawn = SHARDS[one.stage](store, one, book, kept)
     every = max(len(kept) // samples, 1)
     chosen = range(0, len(kept), every)[:samples]
     wrong = [kept[i]["id"] for i in chosen if kept[i] != drawn[i]]
     return {"n": len(chosen), "same": not wrong, "note": f"other text: {', '.join(wrong)}" if wrong else ""}
+
+
+def _rows_of_one(one: Artifact) -> int:
+    """Rows that one item of a shard becomes: every two replies to a prompt are a pair."""
+    return comb(one.evidence["config"]["replies"], 2) if one.stage == "pairs" else 1
 
 
 def _engine(store: Store, one: Artifact) -> Engine:
@@ -141,7 +147,9 @@ def _answered(store: Store, one: Artifact, book: Book, rows: Sequence[Record]) -
 
 def _paired(store: Store, one: Artifact, book: Book, rows: Sequence[Record]) -> list[Record]:
     config, seed = _settings(one, pairs.Pairs)
-    part = [Sample(row["id"], as_messages(row["prompt"]), None, {"kind": row["kind"]}) for row in rows]
+    many = _rows_of_one(one)
+    named = lambda row: row["id"].rpartition("/")[0] if many > 1 else row["id"]  # noqa: E731
+    part = [Sample(named(row), as_messages(row["prompt"]), None, {"kind": row["kind"]}) for row in rows[::many]]
     return pairs.shard(config, book, _engine(store, one), part, seed, _draft(), _nothing)
 
 

@@ -19,7 +19,7 @@ class Batch(NamedTuple):
     """Packed rows `[b t]` and, flattened over them, the places whose next token is scored.
 
     `place_n` points into `b * t`; `target_n` is the token to predict there; `sequence_n` is the row it belongs to;
-    `weight_n` is 0 for filling. `last_s` is the place of each row's last token.
+    `weight_n` is what the place counts in a loss: its row's weight, 0 for filling. `last_s` is the place of each row's last token.
     """
 
     tokens_bt: np.ndarray
@@ -55,7 +55,7 @@ def batch(rows: Sequence[Tokens], shape: Shape) -> Batch:
         np.pad(x.astype(np.int32), filling)
         for x in (target_places - 1, tokens.reshape(-1)[target_places], owner[target_places])
     )
-    weight = np.pad(np.ones(len(target_places), np.float32), filling)
+    weight = np.pad(np.array([row.weight for row in rows], np.float32)[owner[target_places]], filling)
     last = np.zeros(shape.rows, np.int32)
     last[owner[owner >= 0]] = np.flatnonzero(owner >= 0)  # the last assignment of a row wins
     return Batch(tokens, segments, positions, place, target, sequence, weight, last)

@@ -35,10 +35,11 @@ OPEN, CLOSE = "\U000f5a02", "\U000f5a03"
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids, and for each whether the model is to learn to write it."""
+    """Token ids, and for each whether the model is to learn to write it; `weight` is what each of those counts in a loss."""
 
     ids: list[int]
     learn: list[bool]
+    weight: float = 1.0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -90,7 +91,7 @@ def last_turns(tokens: Tokens, count: int = 1) -> Tokens:
         if tokens.learn[place] and not (place + 1 < len(learn) and tokens.learn[place + 1]):
             turns += 1
         learn[place] = tokens.learn[place] and turns <= count
-    return Tokens(tokens.ids, learn)
+    return Tokens(tokens.ids, learn, tokens.weight)
 
 
 def _learned(tokenizer: Tokenizer, ids: list[int]) -> list[bool]:

@@ -1,14 +1,15 @@
 """A linear head on the model's own hidden states, fitted to labelled pairs (Bradley-Terry).
 
 A model often represents which reply is better before it can say so. The head sees only the difference of the two
-replies' features and has no intercept, so it cannot have a position bias. It does not read the principle: it has
-learned the preference that its labels share.
+replies' features and has no intercept, so it cannot have a position bias. Of the principle it knows the pillar: what makes
+a reply harmless is not what makes it helpful, so each pillar adds weights of its own to those that all share (one fit over
+features repeated for each pillar; Daumé 2007, arXiv 0907.1815).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,22 +44,25 @@ class Options(Record):
 
 @dataclass(frozen=True)
 class Head:
-    """One weight a feature, the scale of each feature's differences, and the temperature that calibrates the margin."""
+    """Weights `[1 + pillars, features]`: those that all pairs share, then what each pillar adds; the scale of each feature's
+    differences, and the temperature that calibrates the margin."""
 
     weight: Floats
+    pillars: tuple[str, ...]
     scale: Floats
     temperature: float
     strength: float
     model: str = ""
     fitted_on: frozenset[str] = frozenset()
 
-    def probability(self, difference: Floats) -> Floats:
-        """P(first is better) from features of the first minus those of the second, `[n, features]`."""
-        if difference.shape[-1] != len(self.weight):
+    def probability(self, difference: Floats, pillars: Sequence[str]) -> Floats:
+        """P(first is better) from features of the first minus those of the second, `[n, features]`, and the pillar of each
+        pair's principle; a pillar that the head does not know adds nothing."""
+        if difference.shape[-1] != self.weight.shape[1]:
             raise ModelError(
-                "the head does not fit these features", got=difference.shape[-1], expected=len(self.weight)
+                "the head does not fit these features", got=difference.shape[-1], expected=self.weight.shape[1]
             )
-        margin = (difference / self.scale) @ self.weight / self.temperature
+        margin = _margin(difference / self.scale, self.weight, _places(pillars, self.pillars)) / self.temperature
         return np.exp(-np.logaddexp(0, -margin))
 
     def save(self, path: str | Path) -> None:
@@ -67,8 +71,9 @@ class Head:
         numbers = np.array([self.temperature, self.strength])
         with Path(path).open("wb") as file:
             np.savez(
-                file, weight=self.weight, scale=self.scale, numbers=numbers, model=np.array(self.model), prompts=prompts
-            )
+                file, weight=self.weight, pillars=np.array(self.pillars, dtype="<U40"), scale=self.scale, numbers=numbers,
+                model=np.array(self.model), prompts=prompts,
+            )  # fmt: skip
 
     @classmethod
     def from_file(cls, path: str | Path) -> Head:
@@ -79,13 +84,14 @@ class Head:
             with np.load(path, allow_pickle=False) as file:
                 temperature, strength = map(float, file["numbers"])
                 prompts = frozenset(map(str, file["prompts"]))
-                return cls(file["weight"], file["scale"], temperature, strength, str(file["model"]), prompts)
+                pillars = tuple(map(str, file["pillars"]))
+                return cls(file["weight"], pillars, file["scale"], temperature, strength, str(file["model"]), prompts)
         except (ValueError, KeyError, OSError, EOFError, TypeError) as error:
             raise DataError(f"{Path(path).name} is not the head of a probe", got=str(error)[:100]) from error
 
 
-def fit_head(difference: Floats, groups: Sequence[str], folds: int = 5) -> Head:
-    """A head from features of the better reply minus those of the worse, `[pairs, features]`.
+def fit_head(difference: Floats, pillars: Sequence[str], groups: Sequence[str], folds: int = 5) -> Head:
+    """A head from features of the better reply minus those of the worse, `[pairs, features]`, and each pair's pillar.
 
     Pairs of one group (a prompt) stay in one fold. Regularisation and temperature are those with which the folds
     that were left out are predicted best (mean log loss).
@@ -98,30 +104,53 @@ def fit_head(difference: Floats, groups: Sequence[str], folds: int = 5) -> Head:
         raise DataError("too few labelled pairs to fit a judge", got=got, expected=f"{FEWEST} pairs or more")
     if not np.isfinite(difference).all():
         raise DataError("a feature is not a number", fix="load the model in float32")
+    names = tuple(sorted(set(pillars)))
+    places = _places(pillars, names)
     splits = list(GroupKFold(min(folds, len(set(groups)))).split(difference, groups=groups))
     best = (np.inf, 1.0, STRENGTHS[0])
     for strength in STRENGTHS:
         margin = np.zeros(len(difference))
         for train, held_out in splits:
-            weight, scale = _fit(difference[train], strength)
-            margin[held_out] = (difference[held_out] / scale) @ weight
+            weight, scale = _fit(difference[train], places[train], len(names), strength)
+            margin[held_out] = _margin(difference[held_out] / scale, weight, places[held_out])
         best = min(best, (*calibrate(margin), strength))
     _, temperature, strength = best
-    weight, scale = _fit(difference, strength)
-    return Head(weight, scale, temperature, strength)
+    weight, scale = _fit(difference, places, len(names), strength)
+    return Head(weight, names, scale, temperature, strength)
 
 
-def _fit(difference: Floats, strength: float) -> tuple[Floats, Floats]:
-    """Weights for scaled differences. Without an intercept, turning a pair round changes nothing, so every second pair
-    is turned to give the library the two classes that it asks for."""
+def _places(pillars: Sequence[str], known: Sequence[str]) -> NDArray[np.int64]:
+    """The row of each pair's pillar among the weights; 0 for one that is not known."""
+    return np.array([known.index(one) + 1 if one in known else 0 for one in pillars], np.int64)
+
+
+def _margin(scaled: Floats, weight: Floats, places: NDArray[np.int64]) -> Floats:
+    own = np.where(places[:, None] > 0, weight[places], 0.0)
+    return np.einsum("nf,nf->n", scaled, weight[0] + own)
+
+
+def _fit(difference: Floats, places: NDArray[np.int64], pillars: int, strength: float) -> tuple[Floats, Floats]:
+    """Weights for scaled differences, shared and by pillar. Without an intercept, turning a pair round changes nothing, so
+    every second pair is turned to give the library the two classes that it asks for.
+
+    There are many more features than pairs, so the fit is made in the space that the pairs span (their inner products, twice
+    as large within a pillar); with a quadratic penalty its weights are those of the fit over all features.
+    """
     from sklearn.linear_model import LogisticRegression
 
     size = np.sqrt((difference**2).mean(0))
     scale = np.where(size > 1e-12, size, 1.0)
+    scaled = difference / scale
+    inner = (scaled @ scaled.T) * (1.0 + (places[:, None] == places))
+    length, axes = np.linalg.eigh(inner)
+    spanned = length > 1e-12 * length[-1]
+    length, axes = np.sqrt(length[spanned]), axes[:, spanned]
     sign = np.where(np.arange(len(difference)) % 2 == 0, 1.0, -1.0)
     head = LogisticRegression(C=strength, fit_intercept=False, max_iter=2000)
-    head.fit(difference / scale * sign[:, None], sign > 0)
-    return head.coef_[0], scale
+    head.fit(axes * length * sign[:, None], sign > 0)
+    share = axes @ (head.coef_[0] / length)  # of each pair in the weights
+    own = [np.where(places == place, share, 0.0) @ scaled for place in range(1, pillars + 1)]
+    return np.stack([share @ scaled, *own]), scale
 
 
 def calibrate(margin: Floats) -> tuple[float, float]:
@@ -157,7 +186,8 @@ class ProbeJudge:
         opinions = [Opinion(None, note="longer than the model's context")] * len(questions)
         fit = [i for i, one in enumerate(questions) if self._fits(one)]
         pairs = [(questions[i].prompt, questions[i].first, questions[i].second) for i in fit]
-        p = self.head.probability(differences(self.model, pairs, self.batch, progress)).tolist() if pairs else []
+        pillars = [questions[i].principle.pillar for i in fit]
+        p = self.head.probability(differences(self.model, pairs, self.batch, progress), pillars).tolist() if pairs else []
         for i, value in zip(fit, p, strict=True):
             opinions[i] = Opinion(value, value, 1 - value)
         return opinions
@@ -222,6 +252,6 @@ def judge(book: Book, options: Mapping[str, Any], model: Model | None, labelled:
         )
     keys = [prompt_key(one.prompt) for one in labelled]
     difference = differences(reader, [(one.prompt, one.better, one.worse) for one in labelled], chosen.batch)
-    fitted = fit_head(difference, keys, chosen.folds)
-    head = Head(fitted.weight, fitted.scale, fitted.temperature, fitted.strength, reader.digest, frozenset(keys))
+    fitted = fit_head(difference, [one.principle.pillar for one in labelled], keys, chosen.folds)
+    head = replace(fitted, model=reader.digest, fitted_on=frozenset(keys))
     return ProbeJudge(head, reader, chosen.batch)

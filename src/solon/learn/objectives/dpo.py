@@ -20,27 +20,36 @@ from solon.text.batches import Batch
 
 
 class Pairs(NamedTuple):
-    """A packed batch of replies with the label, the presence (0 for filling) and the reference of each pair."""
+    """A packed batch of replies with the label, the weight (0 for filling) and the reference of each pair."""
 
     rows: Batch
     p_first: np.ndarray
-    present: np.ndarray
+    weight: np.ndarray
     reference_s: np.ndarray
 
 
 def loss(
-    arch: Architecture, params: Tree, batch: Pairs, beta: float
+    arch: Architecture, params: Tree, batch: Pairs, beta: float, nll: float = 0.0
 ) -> tuple[jax.Array, tuple[jax.Array, dict[str, jax.Array]]]:
-    """Sum over pairs of the cross-entropy between the soft label and sigmoid(beta * implied reward margin)."""
+    """Sum over pairs of the cross-entropy between the soft label and sigmoid(beta * implied reward margin).
+
+    `nll` adds so many times the mean -log p of a token of each reply, by the probability that it is the better one: DPO alone is
+    content to make both replies less likely, and what they share goes with them (Pang et al. 2024, arXiv 2404.19733).
+    """
     logp, _ = scored(arch, params, batch.rows, remat=True)
-    rewards = beta * (sums(logp, batch.rows) - batch.reference_s).reshape(-1, 2)
+    each_s = sums(logp, batch.rows)
+    rewards = beta * (each_s - batch.reference_s).reshape(-1, 2)
     margin = rewards[:, 0] - rewards[:, 1]
     p = batch.p_first
     each = -(p * jax.nn.log_sigmoid(margin) + (1 - p) * jax.nn.log_sigmoid(-margin))
+    if nll:
+        length_s = jnp.maximum(sums(jnp.ones_like(logp), batch.rows), 1)
+        first, second = (each_s / length_s).reshape(-1, 2).T
+        each -= nll * (p * first + (1 - p) * second)
     agrees = (margin > 0) == (p > 0.5)
     metrics = {
-        "accuracy": jnp.sum(agrees * batch.present),
-        "margin": jnp.sum(jnp.where(p > 0.5, margin, -margin) * batch.present),
-        "reward": jnp.sum(rewards.mean(-1) * batch.present),
+        "accuracy": jnp.sum(agrees * batch.weight),
+        "margin": jnp.sum(jnp.where(p > 0.5, margin, -margin) * batch.weight),
+        "reward": jnp.sum(rewards.mean(-1) * batch.weight),
     }
-    return jnp.sum(each * batch.present), (jnp.sum(batch.present), metrics)
+    return jnp.sum(each * batch.weight), (jnp.sum(batch.weight), metrics)

@@ -34,5 +34,5 @@ def loss(
     margin = r[:, 0] - r[:, 1]
     p = batch.p_first
     each = -(p * jax.nn.log_sigmoid(margin) + (1 - p) * jax.nn.log_sigmoid(-margin))
-    agrees = jnp.sum(((margin > 0) == (p > 0.5)) * batch.present)
-    return jnp.sum(each * batch.present), (jnp.sum(batch.present), {"accuracy": agrees})
+    agrees = jnp.sum(((margin > 0) == (p > 0.5)) * batch.weight)
+    return jnp.sum(each * batch.weight), (jnp.sum(batch.weight), {"accuracy": agrees})
