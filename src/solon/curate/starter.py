@@ -36,6 +36,7 @@ SETS: dict[str, Set] = {
     "paraphrases": Set(forms.as_paraphrases, 1.0),
     "unanswerable": Set(forms.as_prompts, 1.0),
     "swaps": Set(forms.as_prompts, 1.0),
+    "skills": Set(forms.as_prompts, 1.0),
 }
 
 
