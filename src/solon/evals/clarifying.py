@@ -35,10 +35,12 @@ _TELL = (
 ASKS = _cues(
     rf"\b(?:could|can|would|will) you (?:\w+ )?{_TELL}\b",
     rf"\b(?:please|kindly|just) (?:\w+ )?{_TELL}\b",
-    r"\b(?:let|tell|send|give|show) me\b(?! (?:help|explain|show|tell|give|start|begin|see if))",
+    r"\b(?:let|tell|send|give|show|drop|paste) (?:me|it|them|the \w+ here)\b(?! (?:help|explain|show|tell|give|start|begin|see if))",
     r"\b(?:i|we) (?:\w+ ){0,2}(?:need|have|want|like|love) to (?:know|see|understand|hear|check|ask|find out)\b",
     r"\b(?:i|we) (?:\w+ )?(?:need|lack|miss|am missing|require) (?:\w+ ){0,2}(?:more|your|the|details?|information|context|some)\b",
-    r"\b(?:without (?:knowing|seeing|its|the|your|more|any|those)|unless i know|once i know|if i knew|as soon as (?:i know|you tell)|depends on|depending on)\b",
+    r"\b(?:without (?:knowing|seeing|its|the|your|more|any|those)|unless i know|once i know|if i knew|as soon as (?:i know|you tell)|"
+    r"depend(?:s|ing)? (?:on|how|which|what|whether|where|who)|makes? (?:\w+ )?(?:the|a) difference|no idea|no way (?:of|to|for))\b",
+    rf"\byou (?:would|will) (?:have|need) to {_TELL}\b|\b(?:mind|care) (?:telling|sharing|saying|giving|naming|sending)\b|\bfill (?:me )?in\b",
     r"\b(?:did|do|are|were) you (?:\w+ )?(?:mean|meant|asking|referring|talking|thinking|looking)\b",
     r"\b(?:not sure|unsure|unclear|not clear|ambiguous|do not know|can not (?:tell|say|see|know))\b",
     r"\b(?:you|it|there) (?:do|did|does|have|has|is) not (?:\w+ )?(?:say|said|mention\w*|specif\w+|give|given|tell|told|state|stated|"
@@ -52,6 +54,8 @@ STATES = _cues(
     r"\b(?:taking|reading|treating) (?:it|this|that|your \w+|the \w+) (?:to|as)\b",
     r"\b(?:if|in case|unless) (?:by \S+ )?you (?:mean|meant|are (?:asking|talking|referring|thinking|looking))\b",
     r"\b(?:as|since|because) (?:you|no|nothing|the \w+)\b[^.!?]{0,40}\bnot?\b",
+    r"\b(?:provided|providing|going by|my answer is (?:about|for)|let us say|for the sake of|(?:as|only|just) an example|i (?:will )?go for)\b",
+    r"\b(?:on|by|in|under) (?:the|a|an|your) (?:\w+ ){0,2}(?:reading|interpretation|understanding|sense|meaning)\b",
     r"\b(?:tell|correct) me if (?:i am wrong|that is wrong|you meant)\b",
 )
 """Something is taken for granted, openly."""
@@ -61,6 +65,13 @@ EITHER = _cues(
     r"\btwo (?:meanings|ways|things|readings|senses|answers|possibilities)\b|\bon the other hand\b|\bas for\b|\bone (?:sense|meaning)\b",
 )
 """Cases are told apart."""
+ABSENT = _cues(
+    r"\b(?:nothing|no (?:text|message|attachment|file|list|poem|sentence|paragraph|picture|code|name)) (?:\w+ ){0,2}(?:came|arrived|attached|"
+    r"reached|given|included|shown|to (?:correct|shorten|fix|translate|work|go))\b",
+    r"\b(?:i am|i seem to be|we are) missing\b|\bi have not (?:got|seen|received|been (?:given|told|shown))\b|\bi have only got\b",
+)
+"""The thing itself is said not to be there; that needs no other word for it."""
+CASE = re.compile(r"\b(?:if|when|in case|for) (?:it|you|the|your|that|this)\b")
 OFFERS = _cues(
     r"\b(?:anything|something|what) else\b|\bhow (?:can|may|else can) i (?:help|assist)\b|\bdoes (?:that|this) (?:help|work|make sense)\b",
     r"\bwould you like (?:me to|more|another|some|to (?:know|learn|hear|see|read) more)\b|\bwant me to\b|^(?:shall|should|may|can) i\b|\blet me know if\b",
@@ -77,9 +88,12 @@ def way(reply: str, request: str, missing: Sequence[str], readings: Sequence[Seq
     said = sentences(text)
     every = [word for reading in readings for word in reading]
     for part in said:
-        if _asking(part, request) and (_has(part, missing) or len(_named(part, readings)) > 1):
+        if ABSENT.search(part) or _asking(part, request) and (_has(part, missing) or len(_named(part, readings)) > 1):
             return "asks", part
-    if len(_named(text, readings)) > 1 and EITHER.search(text):
+    told = any(right(request, reading) for reading in readings)  # where the request names both, a reply may just repeat them
+    if len(_named(text, readings)) > 1 and (EITHER.search(text) or not told):
+        return "covers", text[:80]
+    if sum(_has(case, missing) for case in CASE.split(text)[1:]) > 1:
         return "covers", text[:80]
     for part in said:
         if STATES.search(part) and _has(part, [*missing, *every]):
