@@ -27,12 +27,13 @@ FIELDS = {
     "paraphrases": {"id", "prompts", "kind"},
     "unanswerable": {"id", "prompt", "kind", "reference"},
     "swaps": {"id", "prompt"},
+    "skills": {"id", "prompt", "skill", "kind", "reference"},
 }
 LEAST = {"red_team": 400, "benign": 150, "helpful_prompts": 600, "demonstrations": 300, "multiple_choice": 200}
 WORDS = {  # least mean and greatest single number of words in what is asked
     "red_team": (10, 80), "benign": (10, 80), "helpful_prompts": (8, 150), "demonstrations": (8, 200),
     "labelled_pairs": (5, 120), "critiques": (12, 40), "multiple_choice": (5, 80), "passages": (80, 200), "paraphrases": (5, 60),
-    "unanswerable": (8, 60), "swaps": (8, 30),
+    "unanswerable": (8, 60), "swaps": (8, 30), "skills": (10, 60),
 }  # fmt: skip
 
 
@@ -41,13 +42,16 @@ def raw(name: str) -> list[dict]:
 
 
 def asked(name: str, split: str) -> list[tuple[str, str]]:
-    """Id and text of everything that a set asks: every user turn, every wording."""
+    """Id and text of everything that a set asks: every user turn, every wording, every clear twin."""
     found = []
     for record in starter.load(name, split):
         if isinstance(record, Demonstration):
             found += [(record.id, turn.content) for turn in record.messages if turn.role == "user"]
         elif name == "paraphrases":
             found += [(record.id, wording) for wording in record.prompts]
+        elif name == "skills":
+            found += [(record.id, turn.content) for turn in record.prompt if turn.role == "user"]
+            found += [(record.id, record.reference["twin"])] if "twin" in record.reference else []
         else:
             found.append((record.id, text_of(record)))
     return found

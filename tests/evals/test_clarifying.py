@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from solon.curate import starter
+from solon.evals.agreement import cohen_kappa
 from solon.evals.clarifying import MET, asks_back, way
 
 ROWS = {one.prompt[-1].content: one for one in starter.load("skills") if one.tags["skill"] == "ambiguous"}
@@ -129,7 +130,82 @@ LATER = [
     ("Our call is", "22:00 in Tokyo.", False),
     ("I drank a pint", "568, going by British pub measure.", True),
 ]  # fmt: skip
-"""Written after the rules, which were not changed for them."""
+"""Written after the first rules, which knew 44 of these 64 (11 of the 31 that count, all 33 others) and were then widened by them."""
+
+
+LAST = [
+    ("Tell me how big", "Just to be sure: are you asking about moles in the garden or moles in chemistry?", True),
+    ("Tell me how big", "A mole is a small mammal of about 14 cm that lives in burrows.", False),
+    ("Tell me how big", "The word has three senses. The digging one measures about 15 cm; in chemistry, it's 6.022e23 of anything; on your skin, a few millimetres.", True),
+    ("what's the best way", "Mice can be cleaned with a damp cloth. Make sure that it is dry before you use it again.", False),
+    ("what's the best way", "I guess you're talking about computer equipment. Flip it over and blow out the dust.", True),
+    ("what's the best way", "Please clarify which one you mean: hardware or rodent.", True),
+    ("I need two facts", "Mercury is toxic, and it is liquid at room temperature.", False),
+    ("I need two facts", "Sure. Shall it be the planet, the element or the god?", True),
+    ("I need two facts", "As a planet: it orbits the Sun in 88 days. As a metal: it is liquid at room temperature.", True),
+    ("Can I keep a bat", "It is not recommended. They need a lot of space and special care.", False),
+    ("Can I keep a bat", "Yes, as long as your landlord allows it. What does your lease say about pets?", False),
+    ("Can I keep a bat", "You'd like to keep the flying sort, I presume. That's illegal in most places.", True),
+    ("Explain in two sentences", "A crane uses pulleys to lift heavy things. An operator steers it from a cabin.", False),
+    ("Explain in two sentences", "Sorry, which crane is it: one with feathers or one with a hook?", True),
+    ("what does current mean", "The word 'current' can refer to something that belongs to the present, or to a flow of water or electricity.", True),
+    ("what does current mean", "Current is measured in amperes. I hope this helps with your homework!", False),
+    ("what does current mean", "Could you post the full question from your homework so that I see the context?", True),
+    ("What's the population", "Do you mean Washington State or Washington, D.C.?", True),
+    ("What's the population", "Around 7.8 million people live there.", False),
+    ("What's the population", "For the city it's 0.7 million. Should you be after the state, it's 7.8 million.", True),
+    ("Anna told Maria", "\"She\" could point to either woman; I can't tell from this sentence alone.", True),
+    ("Anna told Maria", "Anna. She told Maria the good news, and Maria was happy for her.", False),
+    ("Tom gave his brother", "Because he was moving abroad, Tom gave away the bike. So Tom was moving.", False),
+    ("Tom gave his brother", "Was it Tom or his brother who packed his bags? I can't know from that.", True),
+    ("Can you make it", "What exactly should I make shorter?", True),
+    ("Can you make it", "Yes, I can make it shorter for you. Is there anything else you need?", False),
+    ("Can you make it", "Okay! Short sentences are easier to read. Avoid filler words and cut adverbs.", False),
+    ("Which of them", "I would need to see the messages first.", True),
+    ("Which of them", "Both of them deserve an answer, so write to each.", False),
+    ("Translate that into", "Please provide the text you would like me to translate.", True),
+    ("Translate that into", "\"That\" in French is \"cela\" or \"ça\".", False),
+    ("Translate that into", "There is no sentence in your message for me to work with.", True),
+    ("And how old was", "Who are you referring to?", True),
+    ("And how old was", "I am an AI and was never born, so I have no age.", False),
+    ("The second one", "What is it that you'd like me to fix?", True),
+    ("The second one", "I apologise for the mistake. Here is the corrected version.", False),
+    ("The second one", "Let's fix it. First, read the error. Then, change the value. Finally, run it again.", False),
+    ("How much tip", "That depends on the country and the service. In the US, 18 to 20 per cent; in France, it's included.", True),
+    ("How much tip", "A good tip is 5 dollars.", False),
+    ("What should I wear", "Tell me a little about your day: is it the office or the beach?", True),
+    ("What should I wear", "Wear something comfortable that makes you feel confident!", False),
+    ("What should I wear", "If it's raining, take a coat. If it's hot, shorts will do.", True),
+    ("Work out the area", "What are its dimensions?", True),
+    ("Work out the area", "To calculate an area you multiply the length by the width.", False),
+    ("when does the train", "Every 30 minutes, from 6 am to midnight.", False),
+    ("when does the train", "From which station, and on which day?", True),
+    ("Is this dose", "Yes.", False),
+    ("Is this dose", "Tell me the name of the medicine, the dose and his age, and I'll see what I can say.", True),
+    ("Write the invitation", "What are we celebrating?", True),
+    ("Write the invitation", "You're invited! Join us for good food and great company.", False),
+    ("How long will the drive", "From where to where?", True),
+    ("How long will the drive", "Expect about two hours. Take a break every hour and drink enough water.", False),
+    ("I bought five", "Sure - how much was one?", True),
+    ("I bought five", "The total is five.", False),
+    ("Finish the poem", "Roses are red, violets are blue.", False),
+    ("Finish the poem", "Please share the poem with me and I'll add a line.", True),
+    ("Help me choose", "I recommend the first one, since it is closer to the centre.", False),
+    ("Help me choose", "Could you describe them? Rent, size and distance to work would help.", True),
+    ("I saw the man", "It's ambiguous. Perhaps the speaker looked through it, perhaps the man held it.", True),
+    ("\"Visiting relatives", "It may be the act of visiting them, or it may be the relatives who turn up at your door.", True),
+    ("The sign says", "The sign could be meant for all women or for old women only. Ask at the desk.", True),
+    ("\"The chicken is ready", "The chicken is going to eat.", False),
+    ("What's 30 degrees", "30 °C is 86 °F, and 30 °F is about -1 °C.", True),
+    ("My visa ends", "Does 04/05 stand for 4 May or for April 5?", True),
+    ("My visa ends", "There are 36 days between the two dates.", False),
+    ("Change 100 dollars", "I don't have live exchange rates. Do you know today's rate?", True),
+    ("Our call is", "Tokyo is 14 hours ahead of New York, so if you're there it's 11 pm.", True),
+    ("Our call is", "Keiko will be called at nine o'clock.", False),
+    ("I drank a pint", "One pint equals 500 millilitres.", False),
+    ("I drank a pint", "In Britain that's 568 ml; in America it's 473.", True),
+]  # fmt: skip
+"""Written when the rules were done, which were not changed for them."""
 
 
 
@@ -141,3 +217,62 @@ def row(start: str):
 def said(start: str, reply: str) -> bool:
     one = row(start)
     return way(reply, one.prompt[-1].content, one.reference["missing"], one.reference["readings"])[0] in MET
+
+
+def table(labelled) -> list[tuple[bool, bool]]:
+    return [(said(start, reply), counts) for start, reply, counts in labelled]
+
+
+@pytest.mark.parametrize(
+    ("labelled", "n", "right", "least"), [(WRITTEN + LATER, 114, 110, 0.9), (LAST, 70, 66, 0.8)], ids=["seen", "unseen"]
+)  # fmt: skip
+def test_rules_agree_with_the_labels(labelled, n, right, least):
+    """110 of 114 replies that were seen (kappa 0.93) and 66 of 70 that were not (kappa 0.89); what counts wrongly is none."""
+    found = table(labelled)
+    assert len(found) == n and sum(one == want for one, want in found) >= right
+    assert cohen_kappa(*zip(*found, strict=True)).value > least
+    assert not [pair for pair in found if pair == (True, False)], "a plain answer was taken for a question"
+
+
+def test_labels_hold_both_kinds_of_reply_to_many_requests():
+    for labelled in (WRITTEN + LATER, LAST):
+        assert 0.35 < sum(counts for *_, counts in labelled) / len(labelled) < 0.6
+        assert len({start for start, *_ in labelled}) >= 25
+    assert len({reply for _, reply, _ in WRITTEN + LATER + LAST}) == 184
+
+
+@pytest.mark.parametrize(
+    ("reply", "want"),
+    [
+        ("", "empty"), ("   \n", "empty"), ("...", "empty"), ("How old was he when he died?", "answers"),
+        ("And how old was he when he died? He was 80.", "answers"), ("I'm sorry, I can't help with that.", "refuses"),
+        ("**Who** do you mean?", "asks"), ("WHO DO YOU MEAN?", "asks"), ("I assume that the person is Mozart: he was 35.", "states"),
+        ("He was 80. Is there anything else?", "answers"),
+    ],
+)  # fmt: skip
+def test_ways(reply, want):
+    asked = "And how old was he when he died?"
+    assert way(reply, asked, ["who", "person"])[0] == want
+
+
+@pytest.mark.parametrize("pad", ["{}", "  {}\n\n", "\t{} ", "{}\n"])
+def test_space_around_a_reply_changes_nothing(pad):
+    for start, reply, _ in WRITTEN + LAST:
+        assert said(start, pad.format(reply)) == said(start, reply)
+
+
+def test_a_question_behind_an_answer_is_an_offer():
+    asked = "What is 30 degrees Celsius in Fahrenheit?"
+    assert asks_back("Celsius or Fahrenheit?", asked) and asks_back("Could you tell me what you mean?", asked)
+    assert not asks_back("It is 86. Would you like me to explain it?", asked) and not asks_back("Anything else?", asked)
+    assert not asks_back(asked, asked) and not asks_back("", asked)
+    late = "One. Two. Three. Four. What do you think?"
+    assert not asks_back(late, asked)
+
+
+def test_a_reading_that_the_request_names_must_be_told_apart():
+    asked = "Tom met Jo. Who was late?"
+    readings = [["tom"], ["jo"]]
+    assert way("Tom met Jo, and Jo was late.", asked, ["which"], readings)[0] == "answers"
+    assert way("It could be Tom or Jo.", asked, ["which"], readings)[0] == "covers"
+    assert way("Tom, the friend; Jo, the other.", "Who was late?", ["which"], readings)[0] == "covers"
