@@ -83,9 +83,12 @@ def parts(reply: str, names: Sequence[str]) -> dict[str, str]:
     the next one. A name that comes twice counts the last time."""
     choice = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
     marks = list(re.finditer(rf"^[^\w\n]*(?:part )?({choice})[*_`]*(?:[:.)=]|\s[-–])[*_`]*", reply, re.IGNORECASE | re.MULTILINE))
-    ends = [mark.start() for mark in marks[1:]] + [len(reply)]
+    starts = [mark.start() for mark in marks] + [len(reply)]
     known = {name.lower(): name for name in names}
-    return {known[mark.group(1).lower()]: reply[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True)}
+    return {
+        known[mark.group(1).lower()]: reply[mark.end() : end].strip()
+        for mark, end in zip(marks, starts[1:], strict=True)
+    }
 
 
 def citations(reply: str) -> list[int]:
