@@ -26,7 +26,6 @@ CASES = [
     ("table", TABLE, ["| Animal | Legs |\n|---|---|\n| hen | 2 |\n| cow | 4 |", "Animal | Legs\n:--- | ---:\nhen | 2\ncow | 4"],
      ["| Animal | Legs |\n|---|---|\n| hen | 2 |", "| Animal | Legs |\n| hen | 2 |\n| cow | 4 |", "hen 2\ncow 4", "| Legs | Animal |\n|---|---|\n| 2 | hen |\n| 4 | cow |"]),
     ("easy", {"letters": 4.5, "words": 8}, ["The cat sat on the mat. It was warm."], ["Extraordinary aerodynamic considerations.", "the cat " * 10]),
-    ("declines", {}, ["I'm sorry, I can't help with that."], ["Sure, here it is."]),
 ]  # fmt: skip
 
 

@@ -24,7 +24,8 @@ def test_numbers(text, want):
     [
         ("39 euros", ["39"], True), ("24 + 15 = 39.00", ["39"], True), ("39 of 50", ["39"], False), ("thirty", ["30"], True),
         ("139", ["39"], False), ("39.5", ["39"], False), ("", ["39"], False), ("Ottawa", ["ottawa"], True), ("**OTTAWA**", ["ottawa"], True),
-        ("Ottawan", ["ottawa"], False), ("1,240", ["1240"], True),
+        ("Ottawan", ["ottawa"], False), ("1,240", ["1240"], True), ("39 for 5 people", ["39"], True), ("39 (12 more)", ["39"], True), ("not 12 but 39", ["39"], True),
+        ("12, not 39", ["39"], False), ("since 12 + 27 = 39", ["39"], True), ("39 because 24 + 15 is 39", ["39"], True),
     ],
 )  # fmt: skip
 def test_gives(text, accepted, want):
@@ -37,6 +38,7 @@ def test_gives(text, accepted, want):
         ("Ben", True, True), ("Ben is taller than Cleo. So Cleo is second.", True, False), ("Cleo. Ben is taller.", False, False),
         ("Ben. He stands behind Eva.", False, True), ("Ben or Cleo", True, False), ("First Eva, then Ben.\nAnswer: Ben", True, True),
         ("Ben is second.\nAnswer: Cleo", True, False), ("Answer: Ben or Cleo", True, False), ("", True, False), ("Dan", True, False),
+        ("Ben, not Cleo", True, True), ("Cleo, not Ben", True, False), ("Not Cleo but Ben", True, False), ("Ben (Eva is taller)", True, True),
         ("**Answer:** **Ben**", True, True), ("The final answer is: Ben.", True, True), ("ben", True, True),
     ],
 )  # fmt: skip
@@ -46,7 +48,7 @@ def test_concludes_with_a_name(reply, last, want):
 
 def test_concludes_with_a_number():
     assert reading.concludes("3 * 4 = 12, and 20 - 14 = 6", ["6"]) and reading.concludes("Six", ["6"])
-    assert not reading.concludes("It is 6, not 7", ["6"]), "the last number counts"
+    assert reading.concludes("It is 6, not 7", ["6"]) and not reading.concludes("It is 6 or 7", ["6"]), "the last number counts"
     assert reading.concludes("Answer: 6\nI checked it 2 times.", ["6"]) and not reading.concludes("Answer: none, 6 is wrong 7", ["6"])
 
 
@@ -59,6 +61,17 @@ def test_concludes_with_a_number():
 )  # fmt: skip
 def test_answer_line(reply, want):
     assert reading.answer_line(reply) == want
+
+
+@pytest.mark.parametrize(
+    ("reply", "want"),
+    [
+        ("So the answer is 6.", "6."), ("Answer: 6\nThat was easy.", "6"), ("**Answer:** 6", "6"), ("The answer is: blue", "blue"), ("Answer:", None),
+        ("I have no answer.", None), ("The answer is 5. No, the answer is 6.", "6."), ("It is 6.", None), ("", None),
+    ],
+)  # fmt: skip
+def test_stated_answer(reply, want):
+    assert reading.stated_answer(reply) == want
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from solon.core.records import Message, Sample, conversation, user
 from solon.curate import starter
 from solon.evals.asking import Ask, Means, Room, Said
 from solon.evals.clarifying import MET, asks_back, way
-from solon.evals.completion import fulfilled
+from solon.evals.completion import CHECKS, fulfilled
 from solon.evals.suites import skills
 from solon.evals.uncertainty_cues import right
 from solon.stages import benchmark as stage
@@ -25,7 +25,7 @@ OF = {skill: [one for one in ROWS if one.tags["skill"] == skill] for skill in sk
 ITEMS = skills.items({skills.FILES[0]: ROWS}, 0, ROOM)
 MARKS = {  # what a perfect reply brings, by form
     "task": {"task"}, "unclear": {"ambiguous"}, "clear": {"ambiguous_clear"}, "with": {"context"}, "without": {"context_without"},
-    "cited": {"attribution", "attribution_both"}, "direct": {"chain_direct"}, "steps": {"chain_steps", "chain_parsed", "chain_strict", "chain_present"},
+    "cited": {"attribution", "attribution_both"}, "direct": {"chain_direct"}, "steps": {"chain_steps", "chain_parsed", "chain_format", "chain_strict", "chain_present"},
     "parts": {"decomposition_final"},
 }  # fmt: skip
 
@@ -116,6 +116,11 @@ def test_a_wrong_reply_of_the_right_form_has_no_mark():
                 assert marks(item, shipped(other))[main] == 0, (item.id, other.id)
 
 
+def test_every_check_has_a_row():
+    used = {name for one in (*OF["task"], *OF["context"]) for name, _ in one.reference["checks"]}
+    assert set(CHECKS) <= used and len(used - set(CHECKS)) >= 15
+
+
 def test_contexts_change_what_is_right():
     for one in OF["context"]:
         assert len(one.prompt) > 1 and one.prompt[-1].role == "user"
@@ -194,16 +199,18 @@ def test_both_passages_are_due():
 
 
 @pytest.mark.parametrize(
-    ("reply", "steps", "parsed", "strict", "present"),
+    ("reply", "right", "parsed", "form", "strict", "present"),
     [
-        ("3 * 4 = 12 in all. 20 - 12 = 8 are left.\nAnswer: 8", 1, 1, 1, 1), ("Answer: 8", 1, 1, 1, 0), ("There are 8.", 1, 0, 0, 0),
-        ("First I take 3 away. Then I add 4 to it.\nAnswer: 9", 0, 1, 0, 1), ("Answer: 8\nBecause I took 12 away. That is so.", 1, 0, 0, 1),
-        ("Answer: I do not know", 0, 1, 0, 0), ("", 0, 0, 0, 0),
+        ("3 * 4 = 12 in all. 20 - 12 = 8 are left.\nAnswer: 8", 1, 1, 1, 1, 1), ("Answer: 8", 1, 1, 1, 1, 0), ("There are 8.", 1, 0, 0, 0, 0),
+        ("First I take 3 away. Then I add 4 to it.\nAnswer: 9", 0, 1, 1, 0, 1), ("Answer: 8\nI took 12 away. That is so.", 1, 1, 0, 0, 1),
+        ("I take 12 from 20. So the answer is 8.", 1, 1, 0, 0, 1), ("The answer is 9, not 7 or 8.", 0, 1, 0, 0, 0), ("The answer is 8, not 7.", 1, 1, 0, 0, 0),
+        ("Answer: I do not know", 0, 1, 1, 0, 0), ("Answer:", 0, 0, 0, 0, 0), ("", 0, 0, 0, 0, 0),
     ],
 )  # fmt: skip
-def test_chains(reply, steps, parsed, strict, present):
+def test_chains(reply, right, parsed, form, strict, present):
     found = marks(item("steps", {"answer": ["8"], "options": []}), reply)
-    assert (found["chain_steps"], found["chain_parsed"], found["chain_strict"], found["chain_present"]) == (steps, parsed, strict, present)
+    names = ("chain_steps", "chain_parsed", "chain_format", "chain_strict", "chain_present")
+    assert tuple(found[name] for name in names) == (right, parsed, form, strict, present)
 
 
 @pytest.mark.parametrize(
@@ -237,6 +244,8 @@ def test_style_tells_replies_apart():
     assert (listed["style_words"], listed["style_lists"], listed["style_headings"]) == (3, 1, 1)
     assert skills.style("", "**Two things**\nrest")["style_headings"] == 1 and skills.style("", "**two** things")["style_headings"] == 0
     assert skills.style("Name two.", "I'm sorry, I can't help with that.")["style_refusals"] == 1
+    for reply, refused in (("No.", 0), ("No, it did not rain.", 0), ("No, I can't help with that.", 1), ("Nobody knows.", 0)):
+        assert skills.style("Did it rain?", reply)["style_refusals"] == refused, reply
     assert skills.style("Why?", "Perhaps it might be so.")["style_hedges"] == 1 and skills.style("Why?", "It is so.")["style_hedges"] == 0
     again = skills.style("Why?", "the cat sat there " * 8)
     assert again["style_repeats"] > skills.style("Why?", "The cat sat on a mat near our door.")["style_repeats"] == 0

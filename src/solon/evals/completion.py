@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from solon.core.errors import DataError, nearest
-from solon.evals.answers import refuses
 from solon.evals.ifeval.checks import FENCES, Check, follows
 from solon.evals.ifeval.words import count_sentences, count_words
 from solon.evals.reading import numbers
@@ -117,15 +116,11 @@ def _easy(reply: str, a: Arguments) -> bool:
     return bool(words) and letters <= a["letters"] and count_words(reply) / count_sentences(reply) <= a["words"]
 
 
-def _declines(reply: str, a: Arguments) -> bool:
-    return refuses("", reply)
-
-
 def _filled(reply: str) -> list[str]:
     return [line.strip() for line in reply.splitlines() if line.strip()]
 
 
 CHECKS: dict[str, Check] = {
     "any": _any, "none": _none, "order": _order, "is": _is, "starts": _starts, "near": _near, "lines": _lines,
-    "numbered": _numbered, "initials": _initials, "keys": _keys, "table": _table, "easy": _easy, "declines": _declines,
+    "numbered": _numbered, "initials": _initials, "keys": _keys, "table": _table, "easy": _easy,
 }  # fmt: skip

@@ -12,7 +12,9 @@ from solon.evals.uncertainty_cues import plain, right
 
 NUMBER = re.compile(r"(?<![\w.])[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\w]*\d)")
 ANSWER_LINE = re.compile(r"^[\W_]*(?:(?:the|my|so|final) )*answer(?: is)?[\s*_`]*[:=][\s*_`]*(\S.*)$", re.IGNORECASE)
-BRACKETS = re.compile(r"\[\s*(?:passages?\s*)?(\d+(?:\s*(?:,|;|and|&)\s*\d+)*)\s*\]", re.IGNORECASE)
+STATED = re.compile(r"\banswer(?: is| would be|:)[\s*_`:=]*([^\s.:*_`=].*)", re.IGNORECASE)
+ASIDE = re.compile(r",? (?:not|because|since|rather|instead|as|for)\b|\s*\(", re.IGNORECASE)
+BRACKETS = re.compile(r"\[\s*(?:passages?\s*)?(\d{1,3}(?:\s*(?:,|;|and|&)\s*\d{1,3})*)\s*\]", re.IGNORECASE)
 COUNTED = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
     "nineteen twenty"
@@ -39,12 +41,13 @@ def number(text: str) -> float | None:
 
 def gives(text: str, accepted: Sequence[str], options: Sequence[str] = ()) -> bool:
     """Whether a short text gives an accepted answer: its last number where the answer is one, else the word, and none of
-    the other options beside it."""
+    the other options beside it. What it denies or adds behind that, as in `9, not 7` or `24 for 2 people`, does not count."""
     wanted = number(accepted[0])
     if wanted is not None:
-        found = numbers(text)
+        found = numbers(_head(text)) or numbers(text)
         return bool(found) and abs(found[-1] - wanted) < 1e-6
-    return right(text, accepted) and not right(text, _others(accepted, options))
+    said = _told(text, [*accepted, *options])
+    return right(said, accepted) and not right(said, _others(accepted, options))
 
 
 def holds(text: str, accepted: Sequence[str]) -> bool:
@@ -54,14 +57,14 @@ def holds(text: str, accepted: Sequence[str]) -> bool:
 
 
 def concludes(reply: str, accepted: Sequence[str], options: Sequence[str] = (), last: bool = True) -> bool:
-    """Whether a reply of any form comes to an accepted answer. An answer line decides; without one the last number, or
+    """Whether a reply of any form comes to an accepted answer. A stated answer decides; without one the last number, or
     the last sentence that names one option alone (the first one, where `last` is false: short replies begin with it)."""
-    lines = [found.group(1) for line in reply.splitlines() if (found := ANSWER_LINE.match(line.strip()))]
-    if lines:
-        return gives(lines[-1], accepted, options)
+    said = stated_answer(reply)
+    if said is not None:
+        return gives(said, accepted, options)
     if number(accepted[0]) is not None or not options:
         return gives(reply, accepted)
-    told = [part for part in sentences(reply) if sum(right(part, [one]) for one in options) == 1]
+    told = [part for part in sentences(reply) if sum(right(_told(part, options), [one]) for one in options) == 1]
     return bool(told) and gives(told[-1 if last else 0], accepted, options)
 
 
@@ -70,6 +73,13 @@ def answer_line(reply: str) -> str | None:
     lines = [line.strip() for line in reply.splitlines() if line.strip()]
     found = ANSWER_LINE.match(lines[-1]) if lines else None
     return found.group(1) if found else None
+
+
+def stated_answer(reply: str) -> str | None:
+    """What a reply gives out as its answer, the last time that it does: behind `Answer:` or `the answer is`, to the end of
+    the sentence. None where it states none."""
+    found = [hit.group(1) for part in sentences(reply) if (hit := STATED.search(part))]
+    return found[-1] if found else None
 
 
 def has_chain(reply: str) -> bool:
@@ -105,6 +115,15 @@ def uncited(reply: str) -> str:
 def sentences(text: str) -> list[str]:
     """Sentences and lines, blank ones left out."""
     return [part.strip() for part in re.split(r"(?<=[.!?])\s+|\n+", text) if part.strip()]
+
+
+def _head(text: str) -> str:
+    return ASIDE.split(text, maxsplit=1)[0]
+
+
+def _told(text: str, words: Sequence[str]) -> str:
+    """A text without its aside, if one of the words stands before that."""
+    return _head(text) if right(_head(text), words) else text
 
 
 def _others(accepted: Sequence[str], options: Sequence[str]) -> list[str]:

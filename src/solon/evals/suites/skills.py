@@ -30,7 +30,7 @@ CARD = Card(
     source="written for Solon (starter/skills.md)",
     licence="Apache-2.0",
     split="all of the set; none of it is ever trained on",
-    asked="by the chat template, greedy, up to 96 to 320 tokens. `ambiguous` with a clear twin, `context` with and without its "
+    asked="by the chat template, greedy, up to 48 to 256 tokens. `ambiguous` with a clear twin, `context` with and without its "
     "system prompt or earlier turns, `chain` at once and step by step",
     scored="programs and rules over words, no person and no judge: IFEval's checks and some of content, order and layout; "
     "`evals.clarifying` for unclear requests; numbers and words compared; passages cited against those that hold the answer. "
@@ -44,7 +44,8 @@ CARD = Card(
         "attribution": "answers right", "attribution_both": "answers right that cite all their passages and no other",
         "citation_precision": "of cited passages, those that hold the answer", "citation_recall": "of passages that hold the answer, those cited",
         "chain_direct": "right when answering at once", "chain_steps": "right step by step", "chain_gain": "chain_steps less chain_direct",
-        "chain_parsed": "ends with an answer line", "chain_strict": "right by that line alone", "chain_present": "two steps or more before the answer",
+        "chain_parsed": "states an answer that can be read", "chain_format": "ends with a line `Answer: ...`", "chain_strict": "right by that line alone",
+        "chain_present": "two steps or more before the answer",
         "decomposition_parts": "sub-answers right", "decomposition_final": "whole answers right",
         "decomposition_final_given_parts": "whole answer right where all sub-answers are",
         "style_words": "words a reply", "style_lists": "replies with a list", "style_headings": "replies with a heading",
@@ -57,7 +58,8 @@ CARD = Card(
 )  # fmt: skip
 LONG = 1e4  # words: more than a reply has
 HEADING = re.compile(r"^\s*(?:#{1,6}\s+\S|\*\*[^*\n]+\*\*:?\s*$)", re.MULTILINE)
-TOKENS = {"task": 320, "ambiguous": 128, "context": 160, "attribution": 96, "direct": 48, "steps": 320, "decomposition": 320}
+NO = re.compile(r"^\W*no\b[\W_]*", re.IGNORECASE)
+TOKENS = {"task": 256, "ambiguous": 128, "context": 160, "attribution": 96, "direct": 48, "steps": 256, "decomposition": 160}
 CITE = "Answer in one or two sentences from these passages alone. After each claim put the number of its passage in square brackets, for instance [9]."
 DIRECT = "Give the answer alone, without any working."
 STEPS = "Think step by step. The last line must be `Answer:` and the answer alone."
@@ -79,7 +81,7 @@ SCORES: Mapping[str, Score] = {
     "attribution": mean_score("attribution", by=BY), "attribution_both": mean_score("attribution_both"),
     "citation_precision": _ratio("cited_rightly", "cited"), "citation_recall": _ratio("cited_rightly", "due"),
     "chain_direct": mean_score("chain_direct"), "chain_steps": mean_score("chain_steps", by=BY), "chain_gain": gap("chain_steps", "chain_direct", by=BY),
-    "chain_parsed": mean_score("chain_parsed"), "chain_strict": mean_score("chain_strict"), "chain_present": mean_score("chain_present"),
+    "chain_parsed": mean_score("chain_parsed"), "chain_format": mean_score("chain_format"), "chain_strict": mean_score("chain_strict"), "chain_present": mean_score("chain_present"),
     "decomposition_parts": _ratio("parts_right", "parts"), "decomposition_final": mean_score("decomposition_final", by=BY),
     "style_words": mean_score("style_words", ends=(0.0, LONG), by=("skill",)), "style_lists": mean_score("style_lists", by=("skill",)),
     "style_headings": mean_score("style_headings"), "style_refusals": mean_score("style_refusals", by=("skill",)),
@@ -188,8 +190,8 @@ def _grade_chain(item: Ask, reply: str) -> Graded:
         return Graded({}, {"tallies": {"chain_direct": float(known)}})
     line = reading.answer_line(reply)
     tallies = {
-        "chain_steps": float(reading.concludes(reply, accepted, options)), "chain_parsed": float(line is not None),
-        "chain_strict": float(line is not None and reading.gives(line, accepted, options)),
+        "chain_steps": float(reading.concludes(reply, accepted, options)), "chain_parsed": float(reading.stated_answer(reply) is not None),
+        "chain_format": float(line is not None), "chain_strict": float(line is not None and reading.gives(line, accepted, options)),
         "chain_present": float(reading.has_chain(reply)),
     }  # fmt: skip
     return Graded({}, {"answer_line": line, "tallies": tallies})
@@ -212,10 +214,11 @@ GRADES: dict[str, Callable[[Ask, str], Graded]] = {
 
 
 def style(asked: str, reply: str) -> dict[str, float]:
-    """What a reply looks like: length in words, list, heading, refusal, hedge, repetition."""
-    measured = features(asked, reply)
+    """What a reply looks like: length in words, list, heading, refusal, hedge, repetition. A `no` at its head is an answer
+    here, where many questions want one."""
+    measured, refused = features(asked, reply), answer_type(asked, NO.sub("", reply)).value == 1.0
     return {
         "style_words": float(len(WORD.findall(reply))), "style_lists": float(bool(STEP.search(reply))),
-        "style_headings": float(bool(HEADING.search(reply))), "style_refusals": float(answer_type(asked, reply).value == 1.0),
+        "style_headings": float(bool(HEADING.search(reply))), "style_refusals": float(refused),
         "style_hedges": float(measured["hedges"] > 0), "style_repeats": measured["repeats"],
     }  # fmt: skip
