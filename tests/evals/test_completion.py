@@ -39,6 +39,7 @@ def test_each_check(name, arguments, good, bad):
 
 def test_every_check_is_tried_and_an_unknown_one_is_refused():
     assert {name for name, *_ in CASES} == set(CHECKS)
+    assert fulfilled("Here is the tip. " * 40, [("any", {"words": ["tip"]})]) == [False], "the same words over and over are no reply"
     assert fulfilled("no comma", [("punctuation:no_comma", {}), ("any", {"words": ["comma"]})]) == [True, True]
     with pytest.raises(DataError, match=r"(?s)'ordr'.*'order'"):
         fulfilled("x", [("ordr", {"words": []})])

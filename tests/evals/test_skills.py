@@ -154,7 +154,7 @@ def test_passages_hold_what_they_should():
     for one in OF["attribution"]:
         given, asked = one.reference, one.prompt[-1].content
         assert 3 <= len(given["passages"]) <= 5 and set(given["cites"]) <= set(range(1, len(given["passages"]) + 1))
-        assert not right(asked, given["answer"]) or "older" in asked or "cheaper" in asked, "the question gives the answer away"
+        assert not right(asked, given["answer"]) or given["options"], "the question gives the answer away"
         if one.tags["kind"] != "two":
             assert len(given["cites"]) == 1
             holding = [n for n, text in enumerate(given["passages"], 1) if right(text.replace(",", ""), given["answer"])]
@@ -188,14 +188,26 @@ def item(form: str, reference, prompt="What?", skill: str | None = None) -> Ask:
     ],
 )  # fmt: skip
 def test_citing(reply, known, both, rightly, cited):
-    found = marks(item("cited", {"answer": ["44"], "cites": [2], "passages": ["", "", ""]}), reply)
+    found = marks(item("cited", {"answer": ["44"], "cites": [2], "passages": ["", "", ""], "options": []}), reply)
     wanted = {"attribution": known, "attribution_both": both, "cited_rightly": rightly, "cited": cited, "due": 1}
     assert {name: found[name] for name in wanted} == wanted
 
 
 def test_both_passages_are_due():
-    found = marks(item("cited", {"answer": ["turf"], "cites": [1, 3], "passages": ["", "", ""]}), "Turf, says [1].")
+    found = marks(item("cited", {"answer": ["turf"], "cites": [1, 3], "passages": ["", "", ""], "options": []}), "Turf, says [1].")
     assert (found["attribution_both"], found["cited_rightly"], found["cited"], found["due"]) == (0, 1, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("reply", "known"),
+    [
+        ("Petra is older than Nils [3].", 1), ("Nils Aaren is older than Petra Aaren.", 0), ("Petra, not Nils", 1), ("Petra", 1), ("Nils or Petra", 0),
+        ("Nils was born in 1951 and Petra in 1948. So Petra is older.", 1), ("", 0),
+    ],
+)  # fmt: skip
+def test_a_comparison_picks_one(reply, known):
+    given = {"answer": ["petra"], "cites": [1, 3], "passages": ["", "", ""], "options": ["nils", "petra"]}
+    assert marks(item("cited", given), reply)["attribution"] == known
 
 
 @pytest.mark.parametrize(
@@ -244,7 +256,7 @@ def test_style_tells_replies_apart():
     assert (listed["style_words"], listed["style_lists"], listed["style_headings"]) == (3, 1, 1)
     assert skills.style("", "**Two things**\nrest")["style_headings"] == 1 and skills.style("", "**two** things")["style_headings"] == 0
     assert skills.style("Name two.", "I'm sorry, I can't help with that.")["style_refusals"] == 1
-    for reply, refused in (("No.", 0), ("No, it did not rain.", 0), ("No, I can't help with that.", 1), ("Nobody knows.", 0)):
+    for reply, refused in (("No.", 0), ("No, it did not rain.", 0), ("No, no, no.", 0), ("No, I can't help with that.", 1), ("Nobody knows.", 0)):
         assert skills.style("Did it rain?", reply)["style_refusals"] == refused, reply
     assert skills.style("Why?", "Perhaps it might be so.")["style_hedges"] == 1 and skills.style("Why?", "It is so.")["style_hedges"] == 0
     again = skills.style("Why?", "the cat sat there " * 8)
@@ -253,7 +265,7 @@ def test_style_tells_replies_apart():
 
 def test_scores_are_what_the_sums_say():
     """Precision is over all citations, recall over all passages that are due, gains over pairs."""
-    given = {"answer": ["44"], "cites": [2], "passages": []}
+    given = {"answer": ["44"], "cites": [2], "passages": [], "options": []}
     rows = []
     for n, reply in enumerate(["44 [2]", "44 [1][2]", "no", "44 [3]"]):
         graded = skills.grade(item("cited", given), said(reply), Means())
@@ -270,7 +282,7 @@ def test_scores_are_what_the_sums_say():
 
 
 def test_what_is_asked():
-    row = Sample("r", user("How tall?"), {"answer": ["4"], "cites": [1], "passages": ["One.", "Two."]}, {"skill": "attribution", "kind": "one"})
+    row = Sample("r", user("How tall?"), {"answer": ["4"], "cites": [1], "passages": ["One.", "Two."], "options": []}, {"skill": "attribution", "kind": "one"})
     (cited,) = skills.items({skills.FILES[0]: [row]}, 0, ROOM)
     assert cited.prompt[0].content == f"[1] One.\n[2] Two.\n\n{skills.CITE}\n\nHow tall?"
     row = Sample("r", conversation(("system", "S"), ("user", "U")), {"checks": []}, {"skill": "context", "kind": "k"})

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from solon.core.errors import DataError, nearest
+from solon.evals.answers import answer_type
 from solon.evals.ifeval.checks import FENCES, Check, follows
 from solon.evals.ifeval.words import count_sentences, count_words
 from solon.evals.reading import numbers
@@ -21,8 +22,10 @@ Arguments = Mapping[str, Any]
 
 
 def fulfilled(reply: str, checks: Sequence[tuple[str, Arguments]]) -> list[bool]:
-    """One yes or no a check; an empty reply fulfils none. Raises `DataError` for a check that does not exist."""
-    return [_one(reply.strip(), name, arguments) for name, arguments in checks]
+    """One yes or no a check; an empty reply, or one of the same words over and over, fulfils none. Raises `DataError` for a
+    check that does not exist."""
+    text = "" if answer_type("", reply).label == "empty" else reply.strip()
+    return [_one(text, name, arguments) for name, arguments in checks]
 
 
 def _one(reply: str, name: str, arguments: Arguments) -> bool:

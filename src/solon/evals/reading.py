@@ -13,7 +13,7 @@ from solon.evals.uncertainty_cues import plain, right
 NUMBER = re.compile(r"(?<![\w.])[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\w]*\d)")
 ANSWER_LINE = re.compile(r"^[\W_]*(?:(?:the|my|so|final) )*answer(?: is)?[\s*_`]*[:=][\s*_`]*(\S.*)$", re.IGNORECASE)
 STATED = re.compile(r"\banswer(?: is| would be|:)[\s*_`:=]*([^\s.:*_`=].*)", re.IGNORECASE)
-ASIDE = re.compile(r",? (?:not|because|since|rather|instead|as|for)\b|\s*\(", re.IGNORECASE)
+ASIDE = re.compile(r",? (?:not|than|because|since|rather|instead|while|whereas|as|for)\b|\s*\(", re.IGNORECASE)
 BRACKETS = re.compile(r"\[\s*(?:passages?\s*)?(\d{1,3}(?:\s*(?:,|;|and|&)\s*\d{1,3})*)\s*\]", re.IGNORECASE)
 COUNTED = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "

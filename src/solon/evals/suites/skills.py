@@ -58,7 +58,7 @@ CARD = Card(
 )  # fmt: skip
 LONG = 1e4  # words: more than a reply has
 HEADING = re.compile(r"^\s*(?:#{1,6}\s+\S|\*\*[^*\n]+\*\*:?\s*$)", re.MULTILINE)
-NO = re.compile(r"^\W*no\b[\W_]*", re.IGNORECASE)
+NO = re.compile(r"^(?:\W*no\b[\W_]*)+", re.IGNORECASE)
 TOKENS = {"task": 256, "ambiguous": 128, "context": 160, "attribution": 96, "direct": 48, "steps": 256, "decomposition": 160}
 CITE = "Answer in one or two sentences from these passages alone. After each claim put the number of its passage in square brackets, for instance [9]."
 DIRECT = "Give the answer alone, without any working."
@@ -175,7 +175,8 @@ def _grade_context(item: Ask, reply: str) -> Graded:
 
 def _grade_attribution(item: Ask, reply: str) -> Graded:
     due, cited = set(item.reference["cites"]), set(reading.citations(reply))
-    known = reading.holds(reading.uncited(reply), item.reference["answer"])
+    accepted, options, told = item.reference["answer"], item.reference["options"], reading.uncited(reply)
+    known = reading.concludes(told, accepted, options, last=False) if options else reading.holds(told, accepted)
     tallies = {
         "attribution": float(known), "attribution_both": float(known and cited == due),
         "cited_rightly": float(len(due & cited)), "cited": float(len(cited)), "due": float(len(due)),
