@@ -67,22 +67,23 @@ FINAL = "Final"
 
 
 def _ratio(above: str, below: str, **more: Any) -> Score:
-    """The sum of one tally by the sum of another."""
+    """The sum of one tally by the sum of another. With `mean`, for which every row needs something below, rows that are all
+    wholly right or all wholly wrong still have an interval."""
     return Score((above, below), lambda sums: ratio(sums[..., 0], sums[..., 1]), **more)
 
 
 BY = ("kind",)
 SCORES: Mapping[str, Score] = {
-    "task_demands": _ratio("task_met", "task_asked"),
+    "task_demands": _ratio("task_met", "task_asked", mean=True),
     "ambiguous": mean_score("ambiguous", by=BY), "ambiguous_clear": mean_score("ambiguous_clear"),
     "ambiguous_asked_back": mean_score("ambiguous_asked_back"), "ambiguous_gap": gap("ambiguous", "ambiguous_asked_back"),
     "context": mean_score("context", by=BY), "context_without": mean_score("context_without"),
     "context_gain": gap("context", "context_without", by=BY),
     "attribution": mean_score("attribution", by=BY), "attribution_both": mean_score("attribution_both"),
-    "citation_precision": _ratio("cited_rightly", "cited"), "citation_recall": _ratio("cited_rightly", "due"),
+    "citation_precision": _ratio("cited_rightly", "cited"), "citation_recall": _ratio("cited_rightly", "due", mean=True),
     "chain_direct": mean_score("chain_direct"), "chain_steps": mean_score("chain_steps", by=BY), "chain_gain": gap("chain_steps", "chain_direct", by=BY),
     "chain_parsed": mean_score("chain_parsed"), "chain_format": mean_score("chain_format"), "chain_strict": mean_score("chain_strict"), "chain_present": mean_score("chain_present"),
-    "decomposition_parts": _ratio("parts_right", "parts"), "decomposition_final": mean_score("decomposition_final", by=BY),
+    "decomposition_parts": _ratio("parts_right", "parts", mean=True), "decomposition_final": mean_score("decomposition_final", by=BY),
     "style_words": mean_score("style_words", ends=(0.0, LONG), by=("skill",)), "style_lists": mean_score("style_lists", by=("skill",)),
     "style_headings": mean_score("style_headings"), "style_refusals": mean_score("style_refusals", by=("skill",)),
     "style_hedges": mean_score("style_hedges"), "style_repeats": mean_score("style_repeats", ends=(0.0, 2.0)),
