@@ -18,12 +18,13 @@ from solon.generate.score import row_logprobs
 from solon.learn.objectives import dpo as objective
 from solon.learn.order import order
 from solon.models.load import Model
+from solon.stages.feedback import LESS_SURE
 from solon.stages.fit import Course, Fit, fit, usable
 from solon.stages.models import adapted, started_from
 from solon.text.batches import Shape, batch, filled, shape_of
 from solon.text.template import Tokens, encode_training, last_turns
 
-VERSION = 2
+VERSION = 3
 
 
 class Dpo(Fit):
@@ -52,7 +53,7 @@ def dpo(store: Store, config: Dpo, start: Artifact, labels: Artifact, seed: int)
 
 def _build(config: Dpo, start: Artifact, labels: Artifact, seed: int, draft: Draft) -> None:
     model = adapted(start, work="training")
-    rows = [_fated(config, model, row) for row in labels.rows("rows")]
+    rows = [_fated(config, model, row) for row in labels.rows("rows") if row.get("dropped") != LESS_SURE]
     usable(rows)
     draft.write_rows("rows", rows)
     lesson = course(config, model, rows, seed, draft.progress)

@@ -24,6 +24,7 @@ from solon.core.records import LabelledPair, as_messages
 from solon.models.load import Model
 
 VERSION = 3  # a fitted judge knows the pillar of a principle
+LESS_SURE = "another pair of this prompt is clearer"
 # Which pillars a kind of labelled pair is about; other kinds are judged by a principle drawn from the whole book.
 PILLARS = {
     "harm_refused": ("harm",), "bare_refusal": ("help",), "over_refusal": ("help",), "helpful": ("help",),
@@ -135,7 +136,7 @@ def surest(rows: Sequence[Record]) -> list[Record]:
             if prompt not in best or abs(row["p_first"] - 0.5) > abs(best[prompt]["p_first"] - 0.5):
                 best[prompt] = row
     kept = {row["id"] for row in best.values()}
-    return [row if row.get("dropped") or row["id"] in kept else {**row, "dropped": "another pair of this prompt is clearer"} for row in rows]
+    return [row if row.get("dropped") or row["id"] in kept else {**row, "dropped": LESS_SURE} for row in rows]
 
 
 def by_principle(book: Book, pair: LabelledPair, seed: int) -> Labelled:
