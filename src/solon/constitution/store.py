@@ -172,7 +172,7 @@ def load(name_or_path: str | Path) -> Book:
 @lru_cache(maxsize=16)
 def _load(path: Path, changed: int) -> Book:
     """Read once per state of the file, since every stage asks for its book again."""
-    header = checked(_Header, _yaml(path), path.name, DataError)
+    header = checked(_Header, read_yaml(path), path.name, DataError)
     principles = tuple(_principle(path.name, i, values) for i, values in enumerate(header.principles))
     if not principles:
         raise DataError(f"{path.name}: a constitution needs at least one principle", got="an empty list of principles")
@@ -213,7 +213,7 @@ def _beside(path: Path, name: str) -> Path:
 
 def _few_shot(path: Path, principles: Mapping[str, Principle]) -> tuple[tuple[Transcript, ...], tuple[Comparison, ...]]:
     """The few-shot material, with the requests of the principles that it names filled in."""
-    file = checked(_FewShot, _yaml(path), path.name, DataError)
+    file = checked(_FewShot, read_yaml(path), path.name, DataError)
 
     def named(id: str, where: str) -> Principle:
         if id not in principles:
@@ -240,7 +240,8 @@ def _few_shot(path: Path, principles: Mapping[str, Principle]) -> tuple[tuple[Tr
     return tuple(transcripts), tuple(comparisons)
 
 
-def _yaml(path: Path) -> Any:
+def read_yaml(path: Path) -> Any:
+    """What a YAML file of any shape holds. Raises `DataError` for one that cannot be read."""
     import yaml
 
     # The C loader is ten times faster and just as safe; not every build of PyYAML has it.

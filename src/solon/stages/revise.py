@@ -15,10 +15,11 @@ from solon.constitution import store as books
 from solon.constitution.clean import clean
 from solon.constitution.critique import critique_conversation
 from solon.constitution.revise import revision_conversation
-from solon.constitution.store import Book
+from solon.constitution.router import DOMAINS, ROUTING, route
+from solon.constitution.store import Book, Principle
 from solon.core.artifacts import Artifact, Draft, Record, Store
 from solon.core.config import Config
-from solon.core.records import Sample, as_json, as_messages
+from solon.core.records import Conversation, Sample, as_json, as_messages
 from solon.generate.engine import Engine
 from solon.stages.models import adapted
 from solon.stages.sampling import SHARD, Draw, replies, whole
@@ -42,6 +43,8 @@ def revise(store: Store, config: Revise, book: Book, model: Artifact, prompts: S
     """Rows `{"id", "prompt", "first", "rounds": [{"principle", "critique", "revision", "fate"}], "book"}`."""
     chosen = list(prompts)[: config.prompts]
     settings = {**config.model_dump(mode="json"), "seed": seed, "book": book.hash, "ids": [one.id for one in chosen]}
+    if routed(config, book):
+        settings["routing"] = ROUTING  # only where it can change a draw: other runs keep their names
     return store.make("revise", VERSION, settings, {"model": model.id}, partial(_build, config, book, model, chosen, seed))
 
 
@@ -81,9 +84,8 @@ def _round(
     config: Revise, book: Book, engine: Engine, rows: list[Record], number: int, seed: int, draft: Draft, advance: Any
 ) -> None:
     """One critique and one revision of every row. A revision that must not be used leaves the reply as it was."""
-    excluded = books.outside(book, config.pillars)
-    principles = [books.draw(book, seed, row["id"], number, exclude=excluded) for row in rows]
     prompts = [as_messages(row["prompt"]) for row in rows]
+    principles = [drawn(config, book, seed, row["id"], number, prompt) for row, prompt in zip(rows, prompts, strict=True)]
     now = [standing(row) for row in rows]
     asked = [
         critique_conversation(book, prompt, reply, principle, config.shots)
@@ -103,6 +105,20 @@ def _round(
         row["rounds"].append(
             {"principle": principle.id, "critique": critique, "revision": text, "fate": fault or "kept"}
         )  # fmt: skip
+
+
+def routed(config: Revise, book: Book) -> bool:
+    """Whether prompts are routed: where principles of a domain stand beside others. If a recipe names nothing but domains,
+    its author has said what the prompts are about."""
+    excluded = books.outside(book, config.pillars)
+    return len({set(one.applies_to) <= set(DOMAINS) for one in book.principles if one.id not in excluded}) == 2
+
+
+def drawn(config: Revise, book: Book, seed: int, id: str, number: int, prompt: Conversation) -> Principle:
+    """The principle of one round. What is revised are red-team prompts, so principles for harmful requests apply to all
+    of them; those of a domain only to prompts that the router sends there."""
+    tags = ("harmful", *route(prompt)) if routed(config, book) else None
+    return books.draw(book, seed, id, number, exclude=books.outside(book, config.pillars), tags=tags)
 
 
 def standing(row: Record) -> str:

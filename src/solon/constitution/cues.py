@@ -1,7 +1,7 @@
-"""Signs in a reply that it keeps or breaks a principle: words of refusal, referral, certainty, pressure, unsafe code.
+"""Cues in a reply that it keeps or breaks a principle: words of refusal, referral, certainty, pressure, unsafe code.
 
-Each sign is a regular expression over the reply (a few look at the request, too). None decides anything alone: the
-evaluators (`solon.constitution.evaluators`) weigh them.
+Each is a regular expression over the reply; a few look at the request, too. None decides anything alone: the evaluators
+(`solon.constitution.evaluators`) weigh them.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ REQUEST: dict[str, str] = {
 NAMES = (*REPLY, *(f"request {name}" for name in REQUEST), "length", "sentences", "code", "question", "exclaims", "overlap")
 
 
-def signs(request: str, reply: str) -> list[float]:
+def cues(request: str, reply: str) -> list[float]:
     """One number a name of `NAMES`: the logarithm of one plus how often each stands there, and the reply's form."""
     from math import log1p
 
