@@ -81,7 +81,7 @@ def test_a_file_of_ones_own(tmp_path):
 
 
 WRONG = [
-    ("- {id: a, principle: medical.care, prompt: p, keeps: k, brakes: b}", ["mine.yaml, fixture 'a'", "mean 'breaks'"]),
+    ("- {id: a, principle: medical.care, prompt: p, keeps: k, brakes: b}", ["mine.yaml, fixture 'a'", "'brakes' meant as 'breaks'"]),
     ("- {principle: medical.care}", ["fixture 1", "'id'"]),
     ("- {id: a, principle: care, prompt: p, keeps: k, breaks: b}", ["'principle'"]),
     ("- {id: a, principle: x.y, prompt: p, keeps: k, breaks: b, domains: [medicine]}", ["domains.0", "mean 'medical'"]),

@@ -114,8 +114,8 @@ class Oracle:
 
     name, fitted_on = "oracle", frozenset()
 
-    def __init__(self, pillars, known):
-        self.good, self.pillars, self.known = {one.keeps for one in ALL}, pillars, known
+    def __init__(self, pillars):
+        self.good, self.pillars = {one.keeps for one in ALL}, pillars
 
     def prefer(self, questions, progress=None):
         progress(len(questions), len(questions))
@@ -127,7 +127,7 @@ def test_a_judge_is_measured_on_what_it_has_not_seen(monkeypatch):
 
     def judge_by(kind, book, options, model, labelled):
         given.update(kind=kind, known={one.id for one in labelled})
-        return Oracle({"legal", "harm"}, labelled)
+        return Oracle({"legal", "harm"})
 
     monkeypatch.setattr(principles, "judge_by", judge_by)
     done = []
@@ -154,7 +154,7 @@ def test_too_few_fixtures(measured):
     assert few["left_out"].keys() == {"help"} and {one["pillar"] for one in few["rows"]} == {"legal"}
 
 
-PROMPTS = [one for one in starter.load("red_team")][:120]
+PROMPTS = starter.load("red_team")[:120]
 
 
 def test_draws_from_one_pillar_are_what_they_were_before_there_was_a_router():

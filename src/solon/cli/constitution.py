@@ -28,7 +28,7 @@ def attach(app: typer.Typer) -> None:
     books.command("test", epilog=epilog(
         "solon constitution test", "solon constitution test mine.yaml --fixtures my-fixtures.yaml",
         "solon constitution test --judge probe --model smollm2-135m-instruct",
-    ))(test)  # fmt: skip
+    ))(measure)  # fmt: skip
     app.add_typer(books, name="constitution")
 
 
@@ -150,7 +150,7 @@ def route(
     emit(value, json, lambda: table(("request", "domains", "principles"), rows))
 
 
-def test(
+def measure(
     book: BookName = "core",
     fixtures: Annotated[Path | None, typer.Option("--fixtures", help="Your own fixtures, a YAML file.", metavar="FILE")] = None,
     judge: Annotated[str, typer.Option("--judge", help="cues (no model), self or probe.", metavar="NAME")] = "cues",
