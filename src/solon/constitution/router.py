@@ -29,11 +29,13 @@ CUES: dict[Domain, tuple[str, str]] = {
         r"|hand(?:ed|ing)? (?:it |this |that )?in|plagiari[sz]\w*|tutor(?:ing)?|gcses?|a[- ]levels?|syllabus|phd|doctorate"
         r"|(?:my|our|the) (?:course|module|seminar|professor|lecturer|prof|maths? class|class(?:es)?)|book report|personal statement"
         r"|bibliography|citations?|cite|citing|apa|mla|literature review|flash ?cards?|revis(?:e|ing|ion) for|college application"
-        r"|(?:question|exercise|problem|answer to) \d+[a-z]?|word problem|integrat(?:e|ing) (?:x|the function)|factori[sz]e|quadratic",
+        r"|(?:question|exercise|problem|answer to) \d+[a-z]?|word problem|integrat(?:e|ing) (?:x|the function)|factori[sz]e|quadratic"
+        r"|how (?:do|can|would) (?:i|you|we) (?:factor|solve|derive|integrate|differentiate|prove|balance|conjugate|calculate the)|when do i use"
+        r"|\w\^\d|school project|science fair|dois?|explain to my (?:son|daughter|kid|child)",
         r"teacher|school|university|college|uni|students?|grades?|graded|lecture|textbook|chapter|study(?:ing)?|studies|supervisor"
         r"|learn(?:ing)?|class|quiz|campus|semester|undergraduate|freshman|explain why|solve|equation|proof|prove|stuck|derive|factor"
         r"|paragraph|maths?|chemistry|biology|physics|history|calculus|algebra|statistics|tests?|vocab\w*|integral|integrating|fractions?"
-        r"|grammar|professor|pupils?|sources?|podcast|scene|poem|novel|substitution|tutor|rephrase",
+        r"|grammar|professor|pupils?|sources?|podcast|scene|poem|novel|substitution|rephrase|finals|answers for|explain|papers?|language|verbs?",
     ),
     "legal": (
         r"lawyers?|solicitors?|attorneys?|barristers?|legal(?:ly|ity)?|illegal(?:ly)?|lawful|lawsuits?|sue|sued|suing|court|landlords?"
@@ -42,10 +44,15 @@ CUES: dict[Domain, tuple[str, str]] = {
         r"|liab(?:le|ility)|defamation|libel|slander|statutes?|statutory|against the law|laws|gdpr|power of attorney|debt collector"
         r"|inherit(?:ance)?|executor|breach of contract|non-?compete|restraining order|criminal record|prosecut\w*|shoplift\w*"
         r"|plead|witness|misdemeanou?r|felony|immigration|what are my rights|my rights|am i (?:allowed|liable|entitled)|allowed to"
-        r"|a (?:will|trust)|last will|testament|sold as seen|do i have to pay|small print|work permit|residence permit|customs",
-        r"contract|lease|deposit|rent|police|fined?|rights?|notice|fired|dismissed|employ(?:er|ee)|severance|refund|warranty|signed?|sick leave"
+        r"|a (?:will|trust)|last will|testament|sold as seen|do i have to pay|small print|work permit|residence permit|customs"
+        r"|contracts?|deed|leases?|binding|enforceable|minimum wage|unpaid wages|personal data|rear-ended|at fault|whose fault|land register"
+        r"|(?:is|are|am|was|were) [^.?!]{1,60}\b(?:allowed|permitted|valid)"
+        r"|can (?:my|the|our|an?|his|her|their) (?:\w+ )?(?:boss|employer|bank|school|airline|ex|neighbou?r|police|company|shop|seller|council|insurer)"
+        r"|can (?:i|we|he|she|they) (?:be )?(?:evicted|fired|sued|fined|forced|charged|claim|get (?:money|compensation|a refund)|refuse|withhold)"
+        r"|police (?:want|stopped|came|ask|took|search|say|said)\w*",
+        r"deposit|rent|police|fined?|rights?|notice|fired|dismissed|employ(?:er|ee)|severance|refund|warranty|signed?|sick leave"
         r"|agreement|clause|insurance|claim|permit|licen[cs]e|property|ex-?(?:wife|husband|partner)|my ex|neighbou?r|the law|unpaid|overtime"
-        r"|terms and conditions|evidence|consent|judge|jury|compensation|parking ticket|owe|entitled|debt|bill|cancel(?:led|ed)?|private seller"
+        r"|fees?|settle|insurer|accident|in writing|valid|boss|separat\w+|married|sold|seller|terms and conditions|evidence|consent|judge|jury|compensation|parking ticket|owe|entitled|debt|bill|cancel(?:led|ed)?|private seller"
         r"|accus\w+|guilty|crime|stole|stolen|theft|steal|charged?|trust|will|is it (?:ok|okay|legal)|company name|airline|declare|record(?:ing)?s?",
     ),
     "medical": (
@@ -55,7 +62,9 @@ CUES: dict[Domain, tuple[str, str]] = {
         r"|eczema|arthritis|epilep\w+|seizures?|stroke|heart attack|palpitations|chest (?:pain|feels)|gp(?!s)|surgery|surgeon|biopsy|mri|x-?ray"
         r"|side effects?|contracepti\w+|menopaus\w+|thyroid|an(?:a)?emi(?:a|c)|concussion|stitches|std|sti|hiv|covid|flu|dementia|alzheimer\w*"
         r"|(?:head|stomach|back|ear|tooth|belly)[- ]?aches?|period is|my period|swollen|numb(?:ness)?|blister\w*|overdose|adhd|autis\w+|bipolar"
-        r"|slurred|tick bite|sprain\w*|fractur\w+|insomnia|suicid\w*|depression|detox|toxins?|3[789][.,]\d|physio\w*|tetanus|honey for",
+        r"|slurred|tick bite|sprain\w*|fractur\w+|insomnia|suicid\w*|depression|detox|toxins?|3[789][.,]\d|physio\w*|tetanus"
+        r"|(?:my|her|his|your|their|the) (?:\w+ )?(?:tablets|pills|meds)|(?:quit|stop|give up) smoking|whiplash|(?:always|constantly|so) tired"
+        r"|(?:gained|lost) \d+ ?(?:kg|kilos|pounds|lbs)|kill myself|self-?harm|cuts on my|better off (?:without me|if i)|be dead",
         r"doctor|nurse|hospital|pharmac\w+|therap\w+|pains?|painful|hurts?|hurting|sore|bleed\w*|blood|pills?|tablets?|itch\w*|lump|mole|allerg\w+"
         r"|bruis\w*|sick|ill|illness|tired|sleep|anxiety|depress\w+|virus|skin|throat|knee|ankle|shoulder|neck|chest|heart|stomach|belly|lungs?|breast"
         r"|kidneys?|liver|baby|toddler|weight loss|supplements?|vitamins?|breath\w*|burn(?:s|ed|t)?|pulse|treat(?:ment)?|recover\w*|mouth|period"
