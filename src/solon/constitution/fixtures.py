@@ -44,6 +44,20 @@ class Fixture(Record):
         return Labelled(self.id, user(self.prompt), self.keeps, self.breaks, self.pillar, book.principle(self.principle))
 
 
+class Request(Record):
+    """A request that tests the router, and the domains to which it belongs."""
+
+    prompt: str = Field(min_length=1)
+    domains: tuple[Domain, ...] = ()
+
+
+def requests() -> tuple[Request, ...]:
+    """The requests that were written after the router's rules and took no part in them."""
+    path = BOOKS / "requests.yaml"
+    rows = read_yaml(path)
+    return tuple(checked(Request, row, f"{path.name}, request {place + 1}", DataError) for place, row in enumerate(rows))
+
+
 def load(path: str | Path | None = None) -> tuple[Fixture, ...]:
     """The fixtures that Solon ships, or those of a YAML file: a list of `Fixture`s. Requests of a domain's own principle
     belong to that domain without saying so. Raises `MissingError` or `DataError`, which name file, fixture and field."""

@@ -1,8 +1,9 @@
 """Which domains a request belongs to, so that a domain's principle is applied there and nowhere else.
 
-Rules: a strong cue (`homework`, `landlord`, `dosage`, `sqlite`) counts two, a weak one (`teacher`, `police`, `doctor`,
-`server`) one, every cue once however often it stands there; a domain with two or more is chosen. A request can belong to
-several domains or to none. No model, no state: the same words always go the same way.
+Rules: a strong cue (`homework`, `landlord`, `dosage`, `sqlite`) counts two; a weak one (`teacher`, `police`, `doctor`,
+`server`) one, and only those of one sentence add up. Every cue counts once however often it stands there; a domain with two
+or more is chosen. A request can belong to several domains or to none. No model, no state: the same words always go the same
+way. Cues are the patterns below and the plain words of `solon.constitution.vocabulary`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Literal, get_args
 
+from solon.constitution.vocabulary import OWN, SHARED
 from solon.core.records import Conversation
 
 Domain = Literal["academic", "legal", "medical", "coding"]
@@ -49,6 +51,8 @@ CUES: dict[Domain, tuple[str, str]] = {
         r"|(?:is|are|am|was|were) [^.?!]{1,60}\b(?:allowed|permitted|valid)"
         r"|can (?:my|the|our|an?|his|her|their) (?:\w+ )?(?:boss|employer|bank|school|airline|ex|neighbou?r|police|company|shop|seller|council|insurer)"
         r"|can (?:i|we|he|she|they) (?:be )?(?:evicted|fired|sued|fined|forced|charged|claim|get (?:money|compensation|a refund)|refuse|withhold)"
+        r"|rights|by law|child support|tried as|without (?:asking|permission|my consent)|left (?:everything|the house|it all) to"
+        r"|refus(?:es?|ed|ing) to (?:take back|refund|pay|leave|let|give back)|back out of (?:the|a)|get out of (?:the|a|my) (?:purchase|lease|deal)"
         r"|police (?:want|stopped|came|ask|took|search|say|said)\w*",
         r"deposit|rent|police|fined?|rights?|notice|fired|dismissed|employ(?:er|ee)|severance|refund|warranty|signed?|sick leave"
         r"|agreement|clause|insurance|claim|permit|licen[cs]e|property|ex-?(?:wife|husband|partner)|my ex|neighbou?r|the law|unpaid|overtime"
@@ -86,6 +90,7 @@ CUES: dict[Domain, tuple[str, str]] = {
 CODE = re.compile(
     r"```|\w\(\)|\b\w+\.(?:py|js|ts|sql|sh|cpp|java|php|html|txt)\b|==|!=|=>|\bi\+\+|</\w+>|SELECT .+ FROM|\b[A-Z]\w+Error\b"
 )
+_SENTENCES = re.compile(r"[.!?;\n]+(?=\s|$)|\n")
 
 
 def route(request: str | Conversation) -> tuple[Domain, ...]:
@@ -95,12 +100,14 @@ def route(request: str | Conversation) -> tuple[Domain, ...]:
 
 
 def cues(request: str | Conversation) -> dict[Domain, int]:
-    """How much speaks for each domain: 2 for every different strong cue, 1 for every different weak one."""
+    """How much speaks for each domain: 2 for every different strong cue, 1 for every different weak one of the sentence
+    that has most of them."""
     text = request if isinstance(request, str) else "\n".join(turn.content for turn in request if turn.role == "user")
     found = {}
     for domain in DOMAINS:
         strong, weak = _patterns(domain)
-        found[domain] = STRONG * _different(strong, text) + WEAK * _different(weak, text)
+        near = max(_different(weak, sentence) for sentence in _SENTENCES.split(text))
+        found[domain] = STRONG * _different(strong, text) + WEAK * near
     found["coding"] += STRONG * bool(CODE.search(text))
     return found
 
@@ -111,4 +118,8 @@ def _different(pattern: re.Pattern[str], text: str) -> int:
 
 @cache
 def _patterns(domain: Domain) -> Sequence[re.Pattern[str]]:
-    return [re.compile(rf"(?<!\w)(?:{words})s?(?!\w)", re.IGNORECASE) for words in CUES[domain]]
+    out = []
+    for patterns, words in zip(CUES[domain], (OWN[domain], SHARED[domain]), strict=True):
+        plain = "|".join(re.escape(word).replace(r"\-", "[- ]") for word in sorted(words.split(), key=len, reverse=True))
+        out.append(re.compile(rf"(?<!\w)(?:{patterns}|{plain})(?:e?s)?(?!\w)", re.IGNORECASE))
+    return out

@@ -15,7 +15,7 @@ import numpy as np
 from solon.constitution import evaluators
 from solon.constitution.certificate import certify
 from solon.constitution.evaluators import Evaluator
-from solon.constitution.fixtures import HARMS, Fixture
+from solon.constitution.fixtures import HARMS, Fixture, requests
 from solon.constitution.judging import judge_by
 from solon.constitution.router import DOMAINS, route
 from solon.constitution.store import Book
@@ -194,23 +194,26 @@ def by_judge(
 
 
 def by_router(fixtures: Sequence[Fixture]) -> list[Record]:
-    """For each domain how many of its held-out requests are found, and how many of those found belong to it; and how
-    many ordinary requests are rightly sent nowhere. Those are the starter set's held-out helpful prompts."""
-    _, heldout = sides(fixtures)
-    asked = [(one.prompt, frozenset[str](one.domains)) for one in heldout]
+    """For each domain how many of its requests are found, and how many of those found belong to it; and how many requests
+    of no domain are sent nowhere. `requests` were written after the rules and are the cleanest measure; `fixtures` are the
+    held-out ones, whose author wrote the rules, and `ordinary` the starter set's held-out helpful prompts."""
     samples = [one for one in starter.load("helpful_prompts", "heldout") if one.id not in UNCLEAR]
-    ordinary = [(splits.text_of(one), frozenset(d for d in DOMAINS if one.id in ORDINARY[d])) for one in samples]
-    rows = []
-    for name, part in (("fixtures", asked), ("ordinary", ordinary)):
-        found = [frozenset[str](route(text)) for text, _ in part]
-        for domain in DOMAINS:
-            inside, said = ([domain in one for one in side] for side in ([true for _, true in part], found))
-            both = [a for a, b in zip(inside, said, strict=True) if b]
-            hits = [b for a, b in zip(inside, said, strict=True) if a]
-            rows.append({"set": name, "domain": domain, "found": _share(hits), "right": _share(both)})
-        nowhere = [not said for (_, true), said in zip(part, found, strict=True) if not true]
-        rows.append({"set": name, "domain": "none", "found": _share(nowhere), "right": None})
-    return rows
+    sets = {
+        "requests": [(one.prompt, frozenset[str](one.domains)) for one in requests()],
+        "fixtures": [(one.prompt, frozenset[str](one.domains)) for one in sides(fixtures)[1]],
+        "ordinary": [(splits.text_of(one), frozenset(d for d in DOMAINS if one.id in ORDINARY[d])) for one in samples],
+    }
+    return [row for name, asked in sets.items() for row in _routed(name, asked)]
+
+
+def _routed(name: str, asked: Sequence[tuple[str, frozenset[str]]]) -> Iterator[Record]:
+    said = [frozenset[str](route(text)) for text, _ in asked]
+    for domain in DOMAINS:
+        found = [domain in out for (_, true), out in zip(asked, said, strict=True) if domain in true]
+        right = [domain in true for (_, true), out in zip(asked, said, strict=True) if domain in out]
+        yield {"set": name, "domain": domain, "found": _share(found), "right": _share(right)}
+    nowhere = [not out for (_, true), out in zip(asked, said, strict=True) if not true]
+    yield {"set": name, "domain": "none", "found": _share(nowhere), "right": None}
 
 
 def _share(hits: Sequence[bool]) -> Mapping[str, Any] | None:
