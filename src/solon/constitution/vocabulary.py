@@ -9,22 +9,22 @@ from typing import Literal
 
 OWN: dict[Literal["academic", "legal", "medical", "coding"], str] = {
     "academic": """
-        abstract alliteration baccalaureate bachelor bibliography citation conjugation coursework curriculum
+         alliteration baccalaureate bachelor bibliography citation conjugation coursework curriculum
         declension derivative dissertation examiner fieldwork flashcard footnote freshman gerund gmat gpa gradebook
         gre homeschool homework hypotenuse iambic ielts integral invigilator kinematics lecturer logarithm lsat mcat
         midterm mitosis msc phd photosynthesis plagiarise plagiarism polynomial postgrad professor proofread
-        quadratic sat seminar sophomore stoichiometry subjunctive syllabus term-paper theorem thermodynamics thesis
+        quadratic seminar sophomore stoichiometry subjunctive syllabus term-paper theorem thermodynamics thesis
         titration toefl trigonometry tutor undergrad undergraduate valedictorian viva worksheet""",
     "legal": """
-        acquit affidavit alimony appeal appellant arbitration assault asylum attorney bail bailiff bankruptcy
+        acquit affidavit alimony appellant arbitration assault asylum attorney bail bailiff bankruptcy
         barrister bequest bylaw caveat child-support citizenship codicil conveyancing copyright
         counsel court custody damages deed defamation defendant deport deposition disclaimer dismissal divorce dui dwi
         easement emancipation embezzlement escrow estate eviction extradition felony fiduciary foreclosure fraud
         freehold garnish garnishment gdpr guardianship habeas heir hoa immigration indemnity indictment infringement
         inheritance injunction insolvency intestate jail judgment jurisdiction jurisprudence landlord larceny lawful
         lawsuit lawyer leasehold legal legality legislation liability libel lien litigation magistrate malpractice
-        manslaughter mediation misdemeanor misdemeanour nda negligence notary nuisance oath ombudsman ordinance parole
-        patent paternity perjury plaintiff plea posthumous prenup probate probation prosecutor quitclaim redundancy
+        manslaughter mediation misdemeanor misdemeanour nda negligence notary ombudsman ordinance parole
+        patent paternity perjury plaintiff plea prenup probate probation prosecutor quitclaim redundancy
         reimbursement restitution severance slander solicitor squatter statute statutory sublet subletting
         subpoena sue summons surety tenancy tenant testament testify testimony tort trademark trespass tribunal
         trustee unlawful usufruct verdict visa warrant whistleblower wrongful zoning""",
@@ -77,15 +77,15 @@ OWN: dict[Literal["academic", "legal", "medical", "coding"], str] = {
 }
 SHARED: dict[Literal["academic", "legal", "medical", "coding"], str] = {
     "academic": """
-          academic argument arts assessment bachelor-student biology chapter chemistry
+        abstract academic argument arts assessment bachelor-student biology chapter chemistry
         classmate college conclusion course definition degree discussion economics equation evaluate exercise
         experiment formula fraction geography geometry grade grader graph history introduction lab learner lecture
         library-card literature marker marks mathematics maths memorise memorize method outline passage physics poem
         presentation proof psychology pupil quiz quote ratio reading research research-question revise rubric
-        science semester sheet sociology solve source statistics study submit summarize textbook 
-        translation university vocabulary """,
+        science semester sheet sociology solve source statistics study submit summarize textbook
+        translation university vocabulary""",
     "legal": """
-        complaint accident agent agreement alleged allowed application arrested authority ban bank benefit border breach builder
+        appeal nuisance oath complaint accident agent agreement alleged allowed application arrested authority ban bank benefit border breach builder
         cancel carer charge claim clause coercion company compensation compliance consent consumer contract council
         crime criminal deadline debt deposit dispute document employee employer enforce entitled evidence ex executor
         expire fault fee fired form fraudulent guilty hearing hire illegal insurance insurer invoice judge jury label
@@ -118,5 +118,5 @@ SHARED: dict[Literal["academic", "legal", "medical", "coding"], str] = {
         process program programmer property proxy query queue random remote render response retry router runtime
         save schema script scroll sdk-key search server service session setting sort spreadsheet stack statement
         static storage string style submit-button syntax system tag target terminal thread timeout token
-        transaction undefined update upgrade upload user username validate value variable virtual widget """,
+        transaction undefined update upgrade upload user username validate value variable virtual widget""",
 }
