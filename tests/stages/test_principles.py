@@ -93,13 +93,22 @@ def test_sorts_of_harm_are_told_apart_better_than_by_chance():
     assert principles.by_kind([one for one in ALL if one.pillar != "harm"]) == []
 
 
-def test_the_router_on_held_out_and_on_ordinary_requests():
+def test_the_router_on_fixtures_and_on_requests_it_was_not_made_with():
     rows = {(one["set"], one["domain"]): one for one in principles.by_router(ALL)}
     for domain in ("academic", "legal", "medical", "coding"):
         assert rows["fixtures", domain]["found"]["value"] >= 0.5 and rows["fixtures", domain]["right"]["value"] >= 0.75
-    nowhere = rows["ordinary", "none"]["found"]
-    assert nowhere["n"] >= 60 and nowhere["value"] >= 0.9
+        assert rows["requests", domain]["right"]["value"] >= 0.75  # it misses many, and is seldom wrong
+    for name, most in (("requests", 0.1), ("ordinary", 0.15), ("fixtures", 0.15)):
+        assert 1 - rows[name, "none"]["found"]["value"] < most
+    assert rows["ordinary", "none"]["found"]["n"] >= 60
     assert rows["ordinary", "coding"]["found"]["value"] >= 0.7
+
+
+def test_the_requests_of_the_last_round_are_new():
+    last = [one.prompt for one in fixtures.requests()]
+    known = [one.prompt for one in ALL] + [text_of(one) for one in starter.load("helpful_prompts")]
+    assert len(last) >= 50 and {one.round for one in fixtures.requests()} == {2}
+    assert not leaks(known, last)
 
 
 def test_the_labels_of_ordinary_requests_are_of_held_out_ones():

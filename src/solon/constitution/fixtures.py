@@ -47,15 +47,17 @@ class Fixture(Record):
 class Request(Record):
     """A request that tests the router, and the domains to which it belongs."""
 
+    round: int = Field(ge=1)
     prompt: str = Field(min_length=1)
     domains: tuple[Domain, ...] = ()
 
 
 def requests() -> tuple[Request, ...]:
-    """The requests that were written after the router's rules and took no part in them."""
+    """The last round of requests: those that were written after the router's rules and took no part in them."""
     path = BOOKS / "requests.yaml"
     rows = read_yaml(path)
-    return tuple(checked(Request, row, f"{path.name}, request {place + 1}", DataError) for place, row in enumerate(rows))
+    found = [checked(Request, row, f"{path.name}, request {place + 1}", DataError) for place, row in enumerate(rows)]
+    return tuple(one for one in found if one.round == max(row.round for row in found))
 
 
 def load(path: str | Path | None = None) -> tuple[Fixture, ...]:

@@ -11,12 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
-from typing import Literal, get_args
+from typing import get_args
 
-from solon.constitution.vocabulary import OWN, SHARED
+from solon.constitution.vocabulary import OWN, SHARED, Domain
 from solon.core.records import Conversation
 
-Domain = Literal["academic", "legal", "medical", "coding"]
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
 ENOUGH = 2
 STRONG, WEAK = 2, 1

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-OWN: dict[Literal["academic", "legal", "medical", "coding"], str] = {
+Domain = Literal["academic", "legal", "medical", "coding"]
+
+OWN: dict[Domain, str] = {
     "academic": """
          alliteration baccalaureate bachelor bibliography citation conjugation coursework curriculum
         declension derivative dissertation examiner fieldwork flashcard footnote freshman gerund gmat gpa gradebook
@@ -75,7 +77,7 @@ OWN: dict[Literal["academic", "legal", "medical", "coding"], str] = {
         typeerror typescript ubuntu unicode unittest url utf-8 valueerror vba venv verilog vim vite vscode vue webhook
         webpack websocket wordpress-plugin xcode xml xpath yaml yarn""",
 }
-SHARED: dict[Literal["academic", "legal", "medical", "coding"], str] = {
+SHARED: dict[Domain, str] = {
     "academic": """
         abstract academic argument arts assessment bachelor-student biology chapter chemistry
         classmate college conclusion course definition degree discussion economics equation evaluate exercise
@@ -98,7 +100,7 @@ SHARED: dict[Literal["academic", "legal", "medical", "coding"], str] = {
     "medical": """
         ache addicted alcohol ambulance ankle arm belly bite blood body bone brain breast breath breathe breathing
         breathless burn calf capsule checkup chest clinic cream dental diet digest doctor drops drug ear elbow
-        emergency eyelid face fasting fatigue finger foot forehead gp groin gum hair head headache heal health
+        emergency eyelid face fasting fatigue finger foot forehead groin gum hair head headache heal health
          heart heel hip hospital hurting ill illness injection injured injury intake intestine itch jaw knee leg
         limp lip lump lung meal mental mouth muscle nail neck nerve newborn nose nurse nutrition ointment operation
         oral organ pain painful palm patch patient pill poison pregnant-wife pressure protein puffy pulse pus
