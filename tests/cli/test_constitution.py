@@ -33,7 +33,7 @@ def test_test_prints_figures_for_people_and_machines(solon, mine):
     assert (value["book"], value["judge"], row["pillar"], row["n"]) == ("core", "cues", "legal", 2 * row["broken"])
     assert {"auc", "sensitivity", "specificity", "pairs", "length_auc"} <= set(row)
     assert value["left_out"]["privacy"] == "no fixtures" and "held out" in value["left_out"]["help"] and value["kinds"] == []
-    assert {one["set"] for one in value["router"]} == {"fixtures", "ordinary"}
+    assert {one["set"] for one in value["router"]} == {"requests", "fixtures", "ordinary"}
     shown = solon("constitution", "test", "--fixtures", mine)
     assert "sensitivity" in shown.out and "not measured: privacy" in shown.out and "ordinary" in shown.out
 

@@ -181,9 +181,9 @@ def test_with_the_whole_book_a_domains_principle_is_drawn_only_in_its_domain():
     assert revise.routed(config, CORE) and not revise.routed(revise.Revise(), CORE)
     asked = [(one.id, user(one.prompt)) for one in ALL]
     domains = {"academic", "legal", "medical", "coding"}
-    drawn = [(route(prompt), revise.drawn(config, CORE, 1, id, number, prompt).pillar) for id, prompt in asked for number in range(8)]
+    drawn = [(route(prompt), revise.drawn(config, CORE, 1, id, number, prompt).pillar) for id, prompt in asked for number in range(3)]
     inside = [pillar for routed, pillar in drawn if pillar in domains and pillar in routed]
-    assert len(inside) > 20
+    assert len(inside) > 5
     assert not [pillar for routed, pillar in drawn if pillar in domains and pillar not in routed]
 
 

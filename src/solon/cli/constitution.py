@@ -141,7 +141,7 @@ def route(
 
     whole = store.load(book)
     everywhere = {one.id for one in store.applicable(whole, [])}
-    value = []
+    value: list[dict[str, Any]] = []
     for request in [line.rstrip("\n") for line in sys.stdin] if requests == ["-"] else requests:
         domains = router.route(request)
         added = [one.id for one in store.applicable(whole, domains) if one.id not in everywhere]
