@@ -198,7 +198,7 @@ def by_router(fixtures: Sequence[Fixture]) -> list[Record]:
     of no domain are sent nowhere. `requests` were written after the rules and are the cleanest measure; `fixtures` are the
     held-out ones, whose author wrote the rules, and `ordinary` the starter set's held-out helpful prompts."""
     samples = [one for one in starter.load("helpful_prompts", "heldout") if one.id not in UNCLEAR]
-    sets = {
+    sets: dict[str, list[tuple[str, frozenset[str]]]] = {
         "requests": [(one.prompt, frozenset[str](one.domains)) for one in requests()],
         "fixtures": [(one.prompt, frozenset[str](one.domains)) for one in sides(fixtures)[1]],
         "ordinary": [(splits.text_of(one), frozenset(d for d in DOMAINS if one.id in ORDINARY[d])) for one in samples],
