@@ -88,11 +88,13 @@ class Engine:
         self.stop_ids = jnp.array(sorted(self.tokenizer.stop_ids) or [-1], jnp.int32)
 
     def sample(
-        self, requests: Sequence[Request], progress: Callable[[int], None] | None = None, seed: int = 0
-    ) -> list[Reply]:
-        """Draw one reply per request. `progress` is told the number of new tokens after each pause."""
+        self, requests: Sequence[Request], progress: Callable[[int], None] | None = None, seed: int = 0,
+        others: Sequence[Request] = (),
+    ) -> list[Reply]:  # fmt: skip
+        """Draw one reply per request. `progress` is told the number of new tokens after each pause. `others` are not drawn:
+        shapes are made to fit them too, so that calls which share them share their compiled programs."""
         replies: list[Reply | None] = [None] * len(requests)
-        for index, reply, _ in self._run(requests, seed, progress):
+        for index, reply, _ in self._run(requests, seed, progress, others=others):
             if reply is not None:
                 replies[index] = reply
         return [reply for reply in replies if reply is not None]
@@ -103,11 +105,12 @@ class Engine:
             yield fresh
 
     def _run(
-        self, requests: Sequence[Request], seed: int, progress: Callable[[int], None] | None, pause: int = PAUSE
-    ) -> Iterator[tuple[int, Reply | None, list[int]]]:
+        self, requests: Sequence[Request], seed: int, progress: Callable[[int], None] | None, pause: int = PAUSE,
+        others: Sequence[Request] = (),
+    ) -> Iterator[tuple[int, Reply | None, list[int]]]:  # fmt: skip
         if not requests:
             return
-        plan = _Plan.of(self.arch, requests, self.slots, pause)
+        plan = _Plan.of(self.arch, [*requests, *others], self.slots, pause)
         prefix = prefix_of(self.arch, self.stacked, requests[0].prompt[: plan.prefix])
         slots = _vacant(self.arch, plan, compute_dtype(self.stacked))
         waiting = deque(sorted(range(len(requests)), key=lambda i: (plan.bucket(requests[i]), i)))

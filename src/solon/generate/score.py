@@ -42,7 +42,8 @@ def _batches(rows: Sequence[Tokens], context: int) -> list[tuple[list[int], Batc
 
 
 @partial(jax.jit, static_argnums=0)
-def _token_scores(arch: Architecture, params: Tree, packed: Batch) -> jax.Array:
+def token_scores(arch: Architecture, params: Tree, packed: Batch) -> jax.Array:
+    """Log-probability (nats) of the token at each scored place of a packed batch, `[n]`; filling has some number."""
     return scored(arch, params, packed)[0]
 
 
@@ -50,7 +51,7 @@ def row_logprobs(model: Model, rows: Sequence[Tokens], progress: Progress | None
     """Log-probability (nats) of each learned token of each row, in order."""
     out: list[np.ndarray] = [np.zeros(0, np.float32)] * len(rows)
     for group, packed in _batches(rows, model.arch.context):
-        logp = np.asarray(_token_scores(model.arch, model.params, packed))
+        logp = np.asarray(token_scores(model.arch, model.params, packed))
         present = packed.weight_n > 0
         for number, i in enumerate(group):
             out[i] = logp[present & (packed.sequence_n == number)]

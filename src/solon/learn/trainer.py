@@ -110,13 +110,16 @@ def train(
     report: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
     watch: Callable[[int, Tree], None] = lambda done, trained: None, until: int | None = None,
     resumed: Callable[[int], None] = lambda done: None, stopping: Stopping | None = None,
+    policy: Callable[[int, Tree], None] = lambda step, trained: None,
 ) -> Result:  # fmt: skip
     """Run `plan.steps` steps; with a folder, go on from its newest checkpoint, bit for bit as if never stopped.
 
     `batches(i)` gives the micro-batches of step `i` and must depend on `i` alone. `watch(done, trained)` sees the arrays
     after each step, before that step can be checkpointed; `until` ends a replay early; `resumed(done)` is told of the
-    steps that a stopped call had done; `stopping` may end the training early and then chooses what is kept. Raises
-    `TrainingError` on a loss that is not a number or that spikes; the last good state stays on disk.
+    steps that a stopped call had done; `stopping` may end the training early and then chooses what is kept.
+    `policy(step, trained)` sees the arrays before the batches of that step are asked for: who draws batches from the
+    model in training takes them from there. Raises `TrainingError` on a loss that is not a number or that spikes; the last
+    good state stays on disk.
     """
     optimise = optimiser(plan)
     accumulate, apply = _programs(loss, optimise)
@@ -130,6 +133,7 @@ def train(
     for step in range(result.resumed_from, plan.steps if until is None else min(until, plan.steps)):
         if stopping and stopping.over:
             break
+        policy(step, trained)
         total = None
         for place, batch in enumerate(batches(step)):
             key = jax.random.key(seed_of("step", plan.seed, step, place))

@@ -128,6 +128,13 @@ class Fit(Config):
         """The weights that the adapter is put on."""
         return model.params if self.quantise == "none" else quantise(spec(model.arch), model.params, self.quantise)
 
+    def attached(self, model: Model, seed: int) -> Tree:
+        """The weights with a fresh adapter on them."""
+        return lora.attach(
+            model.arch, self.frozen(model), rank=self.rank, alpha=self.alpha, seed=seed, dropout=self.dropout,
+            targets=self.targets, kind=self.kind, ranks=self.ranks,
+        )  # fmt: skip
+
     @property
     def saved(self) -> dict[str, Any]:
         """What the adapter's file says of it."""
@@ -153,6 +160,7 @@ class Course:
     batches: Callable[[int], Sequence[Any]]
     tokens: Sequence[int]
     aside: Sequence[Any] = ()
+    spike: float = trainer.Plan.spike
 
     @property
     def plan(self) -> trainer.Plan:
@@ -160,16 +168,13 @@ class Course:
         return trainer.Plan(
             steps=self.steps, learning_rate=config.learning_rate, seed=self.seed,
             warmup=config.warmup_steps or round(config.warmup * self.steps), schedule=config.schedule, decay=config.decay,
-            betas=config.betas, clip=config.clip,
+            betas=config.betas, clip=config.clip, spike=self.spike,
         )  # fmt: skip
 
     def run(self, folder: Path | None = None, **options: Any) -> trainer.Result:
         """Train a fresh adapter on top of the model; `options` are those of `trainer.train`."""
         config = self.config
-        params = lora.attach(
-            self.model.arch, config.frozen(self.model), rank=config.rank, alpha=config.alpha, seed=self.seed,
-            dropout=config.dropout, targets=config.targets, kind=config.kind, ranks=config.ranks,
-        )  # fmt: skip
+        params = config.attached(self.model, self.seed)
         fresh, frozen = lora.adapter(params, config.targets), lora.emptied(params, config.targets)
         del params
 
@@ -208,12 +213,17 @@ def fit(draft: Draft, course: Course) -> trainer.Result:
             resumed=lambda done: advance(sum(tokens[:done]), before=True),
         )  # fmt: skip
     draft.tokens += sum(tokens[: len(result.history)])
+    keep(draft, config, result)
+    return result
+
+
+def keep(draft: Draft, config: Fit, result: trainer.Result) -> None:
+    """Write what a training came to: readings, adapter, history, and the adapter's digest."""
     if result.readings:
         draft.write("readings.json", result.readings)
     lora.save(draft.path, result.trained, config.saved)
     draft.write("history.json", result.history)
     draft.facts["digest"] = digest(result.trained)
-    return result
 
 
 def usable(rows: Sequence[Record]) -> None:
