@@ -10,11 +10,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
-from trl import GRPOConfig, GRPOTrainer  # noqa: E402
-from trl.trainer.utils import nanstd  # noqa: E402
-
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
+from trl import GRPOConfig, GRPOTrainer  # noqa: E402
+from trl.trainer.utils import nanstd  # noqa: E402
 
 from solon.learn.objectives.grpo import Rollouts, Terms, advantages, of_logprobs  # noqa: E402
 from solon.stages.grpo import Grpo  # noqa: E402
