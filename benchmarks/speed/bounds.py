@@ -42,6 +42,12 @@ def least_seconds(name: str, task: Mapping[str, Any], data: Mapping[str, Any], c
     if name == "dpo":
         scored = 2 * sizes["pairs"] * (sizes["length"] - sizes["length"] // 8)
         return training(facts, 2 * sizes["pairs"], sizes["length"], scored, True) / rate
+    if name == "grpo":
+        # Every prompt is read once, all its answers are drawn together, and one step learns the answers' tokens.
+        replies, length = sizes["asked"] * sizes["group"], sizes["asked_length"] + sizes["rollout"]
+        reading = 2 * facts["matrices"] * sizes["asked"] * sizes["asked_length"] / rate
+        drawing = sizes["rollout"] * decoding(facts, ceilings, replies, sizes["asked_length"] + sizes["rollout"] / 2)
+        return reading + drawing + training(facts, replies, length, replies * sizes["rollout"], False) / rate
     if name == "decode32":
         return (sizes["new"] - 1) * decoding(facts, ceilings, sizes["batch"], sizes["prompt"] + sizes["new"] / 2)
     if name == "decode1":

@@ -57,6 +57,9 @@ def prepare(task: Task, turns: Turns) -> None:
     prompts = [cut(int(draw.integers(len(stream))), int(n)) for n in spread]
     fixed = [cut(i * 37, sizes["prompt"]) for i in range(sizes["batch"])]
     made = {"rows": rows, "pairs": pairs, "prompts": prompts, "answers": [int(n) for n in answers], "fixed": fixed}
+    # TRL wants texts, so these prompts are texts on both sides; as tokens they are about `asked_length` long.
+    starts = range(0, sizes["asked"] * task["steps"] * sizes["asked_length"], sizes["asked_length"])
+    made["asked"] = [model.tokenizer.decode(cut(start, sizes["asked_length"]), skip_special=True) for start in starts]
     made |= {"facts": facts(model.arch), "gguf": str(gguf)}
     Path(task["data"]).write_text(json.dumps(made))
 
@@ -181,6 +184,61 @@ def dpo(task: Task, turns: Turns) -> None:
     turns.end(losses=losses)
 
 
+def grpo(task: Task, turns: Turns) -> None:
+    """GRPO steps through the stage's own rounds: draw, reward, one update. No answer ends before its last token, as for TRL."""
+    from dataclasses import replace
+
+    import jax
+
+    from solon.stages.grpo import Grpo, Rounds
+
+    sizes, rounds = task["sizes"], task["rounds"] + 1
+    count, drawn, history = sizes["asked"] * sizes["group"], list[int](), list[dict[str, float]]()
+    model = load_for(task, "training")
+    model = replace(model, tokenizer=Unending(model.tokenizer.with_template("{{ messages[0]['content'] }}")))
+    rows = [
+        {"id": str(i), "prompt": [{"role": "user", "content": text}]} for i, text in enumerate(made(task)["asked"][: sizes["asked"] * rounds])
+    ]
+    config = Grpo(
+        batch=count, group=sizes["group"], micro=count, length=model.arch.context, max_tokens=sizes["rollout"], steps=rounds,
+        learning_rate=1e-5,
+    )  # fmt: skip
+
+    def vowels(rows: Any, replies: Any) -> list[float]:
+        return [sum(one in "aeiou" for one in reply) / (1 + len(reply)) for reply in replies]
+
+    def kept(name: str, places: Any, make: Any) -> Any:
+        made = make(places)
+        drawn.extend(len(one["tokens"]) for one in made)
+        return made
+
+    lesson = Rounds(config, model, rows, vowels, 0, kept)
+
+    def policy(step: int, trained: Any) -> None:
+        turns.take()
+        lesson.policy(step, trained)
+
+    def watch(done: int, trained: Any) -> None:
+        jax.block_until_ready(trained)
+        turns.give()
+
+    lesson.course().run(watch=watch, policy=policy, report=lambda step, row: history.append(row))
+    assert set(drawn) == {sizes["rollout"]} and len(drawn) == count * rounds
+    turns.end(losses=[row["loss"] for row in history], gap=max(row["sampler_gap"] for row in history), shape=list(lesson.shape))
+
+
+class Unending:
+    """A tokenizer of a model that never ends its turn."""
+
+    stop_ids = frozenset()
+
+    def __init__(self, tokenizer: Any):
+        self.tokenizer = tokenizer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.tokenizer, name)
+
+
 def first(task: Task, turns: Turns) -> None:
     """Start to the end of the first training step; the coordinator gives the folder for compiled programs."""
     from solon.core.compiled import keep
@@ -291,7 +349,7 @@ def made(task: Task) -> Task:
     return json.loads(Path(task["data"]).read_text())
 
 
-ROWS = {"sft": sft, "dpo": dpo, "first": first, "rollouts": rollouts, "decode32": decode_many, "decode1": decode_one,
+ROWS = {"sft": sft, "dpo": dpo, "grpo": grpo, "first": first, "rollouts": rollouts, "decode32": decode_many, "decode1": decode_one,
         "ceilings": ceilings, "prepare": prepare}  # fmt: skip
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""TRL and PEFT's side: `python peer_trl.py sft|dpo|first TASK.json`. bfloat16, LoRA of rank 16 on the seven linears."""
+"""TRL and PEFT's side: `python peer_trl.py sft|dpo|grpo|first TASK.json`. bfloat16, LoRA of rank 16 on the seven linears."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
 LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -40,7 +40,7 @@ def main(row: str, task: dict[str, Any], turns: Turns) -> None:
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     shared = {
         "output_dir": tempfile.mkdtemp(), "max_length": sizes["length"], "max_steps": rounds + 1, "logging_steps": 1, "save_strategy": "no",
-        "gradient_checkpointing": task["checkpointing"]["dpo" if row == "dpo" else "sft"], "report_to": "none", "use_cpu": True, "bf16": False,
+        "gradient_checkpointing": task["checkpointing"].get(row, task["checkpointing"]["sft"]), "report_to": "none", "use_cpu": True, "bf16": False,
         "fp16": False, "disable_tqdm": True, "dataloader_pin_memory": False, "lr_scheduler_type": "constant",
     }  # fmt: skip
     common = {
@@ -49,6 +49,8 @@ def main(row: str, task: dict[str, Any], turns: Turns) -> None:
     }  # fmt: skip
     if row == "dpo":
         trainer = preferences(data, sizes, shared, common, tokenizer)
+    elif row == "grpo":
+        trainer = groups(data, sizes, shared, common)
     else:
         rows = Dataset.from_list([{"input_ids": ids} for ids in data["rows"]])
         config = SFTConfig(**shared, per_device_train_batch_size=sizes["rows"], learning_rate=1e-4, packing=False)
@@ -68,6 +70,23 @@ def preferences(data: Any, sizes: Any, shared: Any, common: Any, tokenizer: Any)
     ]
     config = DPOConfig(**shared, per_device_train_batch_size=sizes["pairs"], learning_rate=1e-5, beta=0.1)
     return DPOTrainer(args=config, train_dataset=Dataset.from_list(rows), **common)
+
+
+def groups(data: Any, sizes: Any, shared: Any, common: Any) -> GRPOTrainer:
+    """Answers of exactly the length: no end mark may be drawn before it. The reward is Solon's."""
+
+    def vowels(completions: list[str], completion_ids: list[list[int]], **more: Any) -> list[float]:
+        assert {len(ids) for ids in completion_ids} == {sizes["rollout"]}
+        return [sum(one in "aeiou" for one in text) / (1 + len(text)) for text in completions]
+
+    count = sizes["asked"] * sizes["group"]
+    settings = {name: value for name, value in shared.items() if name != "max_length"}
+    config = GRPOConfig(
+        **settings, per_device_train_batch_size=count, num_generations=sizes["group"], max_completion_length=sizes["rollout"], beta=0.0,
+        learning_rate=1e-5, generation_kwargs={"min_new_tokens": sizes["rollout"]},
+    )  # fmt: skip
+    rows = Dataset.from_list([{"prompt": text} for text in data["asked"]])
+    return GRPOTrainer(args=config, train_dataset=rows, reward_funcs=vowels, **common)
 
 
 if __name__ == "__main__":

@@ -121,10 +121,19 @@ def test_seconds_are_better_when_fewer(peers: ModuleType, bench: Any) -> None:
     assert line["ratio"] == 2.0 and line["bound_share"] is None
 
 
-def test_what_was_not_built_or_failed_has_no_figure(peers: ModuleType, bench: Any) -> None:
+def test_the_bound_of_grpo_is_drawing_and_learning(peers: ModuleType, bench: Any) -> None:
+    """By hand: 8 prompts of 56 tokens read, 64 steps of decoding at batch 32, one training step on 32 rows of 120 tokens."""
     row = next(row for row in peers.ROWS if row.name == "grpo")
-    line = bench.measure(row)
-    assert line["ours"] is line["peer"] is line["ratio"] is None and "not built" in line["failures"]
+    line = bench.line(row, *sides(peers, [10.0, 12.0, 11.0], [30.0, 22.0, 22.0]), 1.0, 0.0)
+    assert (line["ours"], line["peer"], line["ratio"]) == (1 / 11, 1 / 22, 2.0)
+    numbers = 106_168_320 + 28_311_552
+    reading = 2 * 106_168_320 * 8 * 56 / 1e12
+    decode = max((2 * numbers + 2 * 2 * 30 * 192 * 88 * 32) / 10e9, 32 * (2 * numbers + 30 * 2 * 2 * 576 * 88) / 1e12)
+    learned = 2 * 2 * (106_168_320 * 32 * 120 + 28_311_552 * 32 * 64) + 3 * 2 * 4_884_480 * 32 * 120 + 3 * 30 * 2 * 2 * 576 * 32 * 120 * 120 / 2
+    assert line["bound_share"] == pytest.approx((reading + 64 * decode + learned / 1e12) / 11.0)
+
+
+def test_what_failed_has_no_figure(peers: ModuleType, bench: Any) -> None:
     ours, peer = sides(peers, [8.0], [16.0])
     peer.failure = "TRL: exit 1"
     line = bench.line(next(row for row in peers.ROWS if row.name == "sft"), ours, peer, 4096.0, 0.0)

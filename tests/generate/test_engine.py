@@ -15,7 +15,7 @@ from solon.core.errors import DataError
 from solon.core.quantise import quantise, size
 from solon.core.records import Reply
 from solon.core.weights import abstract, unstack
-from solon.generate.engine import Engine, Request, _Plan, shared_prefix, unpacked
+from solon.generate.engine import Engine, Request, _decode, _Plan, shared_prefix, unpacked
 from solon.generate.score import row_logprobs
 from solon.learn import lora
 from solon.models.architecture import Architecture, spec
@@ -144,6 +144,18 @@ def test_more_requests_than_slots_with_mixed_lengths(model: Model, engine: Engin
     assert {r.finish for r in replies} == {"length"} and sum(made) == sum(lengths)
     replies_equal(Engine(model, slots=16).sample(requests), replies)
     assert engine.sample([]) == []
+
+
+@llama
+def test_calls_that_share_their_others_share_the_program_that_decodes(engine: Engine) -> None:
+    """Shapes fit the others too: by itself the second call would share a prefix of 24 tokens, and be compiled for it."""
+    every = [Request(p, key=(i,), max_tokens=20) for i, p in enumerate([*prompts(0), *prompts(24)])]
+    first = engine.sample(every[:3], others=every)
+    before = _decode._cache_size()
+    second = engine.sample(every[6:9], others=every)
+    assert _decode._cache_size() == before
+    assert shared_prefix([r.prompt for r in every[6:9]]) == 24
+    replies_equal([*first, *second], [engine.sample(every)[i] for i in (0, 1, 2, 6, 7, 8)])
 
 
 @llama

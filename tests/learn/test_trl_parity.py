@@ -53,7 +53,7 @@ def theirs(config: Any, first: bool, ratio: Any = None) -> tuple[float, np.ndarr
     config.steps_per_generation = config.steps_per_generation or 1
     loss = GRPOTrainer._compute_loss(trainer, None, inputs)
     loss.backward()
-    return float(loss), now.grad.numpy()
+    return float(loss.detach()), now.grad.numpy()
 
 
 class _Metrics(dict):

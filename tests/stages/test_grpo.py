@@ -16,6 +16,7 @@ from solon.core.config import build
 from solon.core.errors import ConfigError, DataError
 from solon.core.keys import rng
 from solon.learn import lora
+from solon.models.architecture import LINEAR
 from solon.models.load import Model
 from solon.stages import grpo
 from solon.stages.fit import Course, digest
@@ -25,7 +26,8 @@ from solon.text.batches import batch, in_groups
 from solon.text.template import Tokens
 
 PROMPTS = [{"id": f"prompt-{n}", "prompt": [{"role": "user", "content": "say " + "ab" * n}]} for n in range(6)]
-QUICK = {"rank": 4, "group": 8, "batch": 32, "micro": 16, "length": 128, "max_tokens": 12, "learning_rate": 0.02}
+QUICK = {"rank": 4, "group": 8, "batch": 32, "micro": 16, "length": 128, "max_tokens": 12, "learning_rate": 0.02,
+         "targets": (*LINEAR, "embed")}  # fmt: skip
 
 
 def small_letters(rows: Sequence[Record], replies: Sequence[str]) -> list[float]:

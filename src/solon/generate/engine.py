@@ -92,7 +92,7 @@ class Engine:
         others: Sequence[Request] = (),
     ) -> list[Reply]:  # fmt: skip
         """Draw one reply per request. `progress` is told the number of new tokens after each pause. `others` are not drawn:
-        shapes are made to fit them too, so that calls which share them share their compiled programs."""
+        shapes are made to fit them too, so that calls which share them share the compiled program that decodes."""
         replies: list[Reply | None] = [None] * len(requests)
         for index, reply, _ in self._run(requests, seed, progress, others=others):
             if reply is not None:
