@@ -6,6 +6,7 @@ identity until trained. Which of them exist, and how a fresh one is made, stands
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -179,6 +180,10 @@ class Full(Adapter):
         return replace(self, base=spread(self.base, axes, place), w=place(self.w, (*axes.stacked, *axes.ins, *axes.outs)))
 
 
+Choice = str | Mapping[str, float] | None
+"""What one row of a batch is computed with: an adapter by its name, a weighted sum of some, or the plain model."""
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Several(Adapter):
@@ -229,3 +234,16 @@ class Several(Adapter):
             b=place(self.b, (*axes.stacked, None, None, *axes.outs)), scale=place(self.scale, (*axes.stacked, None)),
             mix=place(self.mix, (*axes.stacked, None, None)),
         )  # fmt: skip
+
+
+def mixed(tree: Any, mix: jax.Array) -> Any:
+    """The same weights with the mixture `[rows, n]` in every leaf that holds several adapters."""
+
+    def one(w: Any) -> Any:
+        return replace(w, mix=jnp.broadcast_to(mix, (*w.scale.shape[:-1], *mix.shape))) if is_several(w) else w
+
+    return jax.tree.map(one, tree, is_leaf=is_several)
+
+
+def is_several(node: Any) -> bool:
+    return isinstance(node, Several)

@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from solon.core.adapters import Choice, mixed
 from solon.core.dense import is_leaf, merge
-from solon.core.errors import DataError
+from solon.core.errors import ConfigError, DataError
 from solon.core.keys import seed_of
 from solon.core.quantise import dequantise, size
 from solon.core.records import Reply
@@ -39,7 +40,8 @@ ENOUGH = 4  # free slots that are worth an interruption
 
 @dataclass(frozen=True)
 class Request:
-    """One reply to draw. `key` names its randomness: the same key and prompt always give the same reply."""
+    """One reply to draw. `key` names its randomness: the same key and prompt always give the same reply. `adapter` chooses
+    among those that the engine holds."""
 
     prompt: Sequence[int]
     key: tuple[Any, ...] = ()
@@ -49,6 +51,7 @@ class Request:
     top_p: float = 1.0
     min_p: float = 0.0
     stop: tuple[str, ...] = ()
+    adapter: Choice = None
 
 
 class Slots(NamedTuple):
@@ -75,11 +78,18 @@ class Engine:
     """A model made ready for sampling: adapters merged, small models unpacked, layers unrolled for decoding.
 
     `sample(requests)` returns replies in the order of the requests; `stream(request)` yields text as it comes.
+
+    A model whose leaves hold several adapters (`learn/shelf.py`) needs the `mixture` of its shelf, which says how much of each
+    a row gets. Every request then chooses for itself, and no choice compiles anything anew. What prompts begin with is read
+    for each of them, since keys and values depend on the adapter.
     """
 
-    def __init__(self, model: Model, slots: int = 64):
-        self.arch, self.tokenizer, self.slots = model.arch, model.tokenizer, slots
-        self.stacked = jax.tree.map(jnp.asarray, unpacked(merge(model.params)))
+    def __init__(self, model: Model, slots: int = 64, mixture: Callable[[Sequence[Choice]], np.ndarray] | None = None):
+        self.arch, self.tokenizer, self.slots, self.mixture = model.arch, model.tokenizer, slots, mixture
+        params = model.params
+        if mixture:
+            params = mixed(params, jnp.asarray(mixture([None] * 2)))  # one mixture for all rows would be merged for good
+        self.stacked = jax.tree.map(jnp.asarray, unpacked(merge(params)))
         self.unrolled = {**self.stacked, "blocks": unstack(self.stacked["blocks"], self.arch.layers)}
         table = unembedding(self.arch, self.stacked)
         if not is_leaf(table) and table.dtype == jnp.bfloat16:
@@ -110,16 +120,16 @@ class Engine:
     ) -> Iterator[tuple[int, Reply | None, list[int]]]:  # fmt: skip
         if not requests:
             return
-        plan = _Plan.of(self.arch, [*requests, *others], self.slots, pause)
+        self._check(requests)
+        plan = _Plan.of(self.arch, [*requests, *others], self.slots, pause, share=not self.mixture)
         prefix = prefix_of(self.arch, self.stacked, requests[0].prompt[: plan.prefix])
         slots = _vacant(self.arch, plan, compute_dtype(self.stacked))
         waiting = deque(sorted(range(len(requests)), key=lambda i: (plan.bucket(requests[i]), i)))
         rows: list[_Row | None] = [None] * plan.slots
         while waiting or any(rows):
             slots = self._fill(plan, prefix, slots, requests, waiting, rows, seed)
-            slots, tokens, logprobs, counts = _decode(
-                self.arch, plan.pause, plan.enabled, self.unrolled, prefix, self.stop_ids, slots
-            )
+            params = self._chosen(self.unrolled, [row and row.request for row in rows])
+            slots, tokens, logprobs, counts = _decode(self.arch, plan.pause, plan.enabled, params, prefix, self.stop_ids, slots)
             alive = np.asarray(slots.alive)
             tokens, logprobs, counts = (np.asarray(x) for x in (tokens, logprobs, counts))
             fresh = 0
@@ -164,13 +174,28 @@ class Engine:
             keys = jax.random.key_data(jax.vmap(jax.random.key)(jnp.array([seed_of(seed, *r.key) for r in given], jnp.uint32)))
             settings = Settings(*(jnp.array([getattr(r, name) for r in given]) for name in Settings._fields))
             left = jnp.array([r.max_tokens for r in given], jnp.int32)
-            pages = _read(self.arch, self.stacked, prefix, tokens)
+            pages = _read(self.arch, self._chosen(self.stacked, given), prefix, tokens)
             last = tokens[np.arange(size), lengths - 1]
             at = jnp.array(places)
             caches = [_write(cache, pages, layer, at) for layer, cache in enumerate(slots.caches)]
             slots = _seat(prefix, slots._replace(caches=[]), last, lengths, at, keys, settings, left)
             slots = slots._replace(caches=caches)
         return slots
+
+    def _check(self, requests: Sequence[Request]) -> None:
+        """Raise before anything is drawn where a request chooses what is not there."""
+        wanted = [request.adapter for request in requests]
+        if self.mixture:
+            self.mixture(wanted)
+        elif any(one is not None for one in wanted):
+            got, fix = next(one for one in wanted if one is not None), "make it from a shelf of adapters, with its mixture"
+            raise ConfigError("a request chooses an adapter, and this engine holds none to choose from", got=got, fix=fix)
+
+    def _chosen(self, params: Tree, rows: Sequence[Request | None]) -> Tree:
+        """The weights for these rows, each with the adapter that its request chose."""
+        if not self.mixture:
+            return params
+        return mixed(params, jnp.asarray(self.mixture([row.adapter if row else None for row in rows])))
 
     def _finished(self, row: _Row, alive: bool) -> Reply | None:
         """The reply if the row is over: a stop token, a stop string, or no tokens left."""
@@ -214,7 +239,7 @@ class _Plan:
     enabled: Enabled
 
     @classmethod
-    def of(cls, arch: Architecture, requests: Sequence[Request], slots: int, pause: int) -> _Plan:
+    def of(cls, arch: Architecture, requests: Sequence[Request], slots: int, pause: int, share: bool = True) -> _Plan:
         for request in requests:
             total = len(request.prompt) + request.max_tokens
             if not len(request.prompt):
@@ -223,7 +248,7 @@ class _Plan:
                 got = f"{len(request.prompt)} tokens of prompt and {request.max_tokens} to make"
                 fix = "shorten the prompt or ask for fewer tokens"
                 raise DataError("a prompt does not fit the model's context", got=got, expected=f"{arch.context} in all", fix=fix)
-        shared = shared_prefix([r.prompt for r in requests])
+        shared = shared_prefix([r.prompt for r in requests]) if share else 0
         longest = max(_bucket(len(r.prompt) - shared) + r.max_tokens for r in requests)
         enabled = Enabled(
             max(r.top_k for r in requests), any(r.top_p < 1 for r in requests), any(r.min_p > 0 for r in requests),

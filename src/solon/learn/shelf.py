@@ -10,16 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solon.core.adapters import Several
+from solon.core.adapters import Choice, Several, is_several, mixed
 from solon.core.dense import LoRA, is_adapter, is_leaf, kept
 from solon.core.errors import MissingError, ModelError, nearest
 from solon.core.weights import Tree, named, path_name
-
-Choice = str | Mapping[str, float] | None  # an adapter, a weighted sum of some, or the plain model
-
-
-def _is_several(node: Any) -> bool:
-    return isinstance(node, Several)
 
 
 @dataclass(frozen=True)
@@ -34,12 +28,11 @@ class Shelf:
 
         The result has the same form whatever is chosen, so a compiled program goes on with it.
         """
-        mix = jnp.asarray(np.stack([self._weights(choice) for choice in rows]))
+        return mixed(self.params, jnp.asarray(self.mixture(rows)))
 
-        def one(w: Any) -> Any:
-            return replace(w, mix=jnp.broadcast_to(mix, (*w.scale.shape[:-1], *mix.shape))) if _is_several(w) else w
-
-        return jax.tree.map(one, self.params, is_leaf=_is_several)
+    def mixture(self, rows: Sequence[Choice]) -> np.ndarray:
+        """How much of each adapter each row gets, `[rows, names]` float32."""
+        return np.stack([self._weights(choice) for choice in rows])
 
     def _weights(self, choice: Choice) -> np.ndarray:
         parts = {} if choice is None else {choice: 1.0} if isinstance(choice, str) else choice
@@ -57,16 +50,16 @@ class Shelf:
         """Another adapter in the place of one. Programs go on without being compiled anew, so it must fit: at most the
         shelf's rank, and on no matrix that the shelf left out."""
         place, leaves = self._place(name), _pairs(adapted)
-        room = {path for path, w in named(self.params, is_leaf=_is_several).items() if _is_several(w)}
+        room = {path for path, w in named(self.params, is_leaf=is_several).items() if is_several(w)}
         if not leaves.keys() <= room:
             fix = "make the shelf anew with this adapter on it"
             raise ModelError("the adapter has matrices that the shelf left out", got=sorted(leaves.keys() - room)[0], fix=fix)
 
         def one(path: Any, w: Any) -> Any:
-            return _put(w, place, leaves.get(path_name(path))) if _is_several(w) else w
+            return _put(w, place, leaves.get(path_name(path))) if is_several(w) else w
 
         names = tuple(new_name or name if i == place else old for i, old in enumerate(self.names))
-        return Shelf(names, jax.tree_util.tree_map_with_path(one, self.params, is_leaf=_is_several))
+        return Shelf(names, jax.tree_util.tree_map_with_path(one, self.params, is_leaf=is_several))
 
 
 def shelf(base: Tree, adapted: Mapping[str, Tree], rank: int = 0) -> Shelf:
