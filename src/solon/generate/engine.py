@@ -128,7 +128,7 @@ class Engine:
         rows: list[_Row | None] = [None] * plan.slots
         while waiting or any(rows):
             slots = self._fill(plan, prefix, slots, requests, waiting, rows, seed)
-            params = self._chosen(self.unrolled, [row and row.request for row in rows])
+            params = self._chosen(self.unrolled, [row.request if row else None for row in rows])
             slots, tokens, logprobs, counts = _decode(self.arch, plan.pause, plan.enabled, params, prefix, self.stop_ids, slots)
             alive = np.asarray(slots.alive)
             tokens, logprobs, counts = (np.asarray(x) for x in (tokens, logprobs, counts))
