@@ -148,6 +148,23 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path, whole: Result,
     assert told == list(range(at, 12))
     assert contents(result) == contents(whole)
     assert {"loss", "size", "items", "gradient_norm", "step"} == set(result.history[0])
+
+
+def test_batches_may_be_made_from_the_arrays_as_they_stand(tmp_path: Path, whole: Result) -> None:
+    """Who draws from the model in training sees the arrays of just this step, after a stop too."""
+    seen: dict[int, float] = {}
+    after: dict[int, float] = {}
+    total = lambda trained: float(np.asarray(trained["v"]).sum())  # noqa: E731
+    policy = lambda step, trained: seen.update({step: total(trained)})  # noqa: E731
+    drawn = lambda step: [(x + seen[step], y, weight) for x, y, weight in batches(step)]  # noqa: E731
+    watch = lambda done, trained: after.update({done: total(trained)})  # noqa: E731
+    undisturbed = train(loss, START, FROZEN, drawn, PLAN, watch=watch, policy=policy)
+    assert list(seen) == list(range(12)) and seen == {0: total(START)} | {step: after[step] for step in range(1, 12)}
+    assert contents(undisturbed) != contents(whole)
+    train(loss, START, FROZEN, drawn, PLAN, tmp_path, policy=policy, until=5)
+    seen.clear()
+    result = train(loss, START, FROZEN, drawn, PLAN, tmp_path, policy=policy)
+    assert min(seen) == 5 and contents(result) == contents(undisturbed)
     # Nothing is left to do, and that is what a third call does.
     again = train(loss, START, FROZEN, lambda step: pytest.fail("a finished run wants a batch"), PLAN, tmp_path)
     assert contents(again) == contents(whole) and again.seconds >= 0

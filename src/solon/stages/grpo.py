@@ -62,7 +62,7 @@ class Grpo(Fit):
     weigh_kl: bool = True
     cap: float = Field(0.0, ge=0)
     batch: int = Field(64, ge=2)
-    learning_rate: float = Field(1e-5, gt=0)
+    learning_rate: float = Field(1e-4, gt=0)
     schedule: Literal["cosine", "constant"] = "constant"
     warmup: float = Field(0.0, ge=0, lt=1)
     epochs: float = Field(1.0, gt=0)
