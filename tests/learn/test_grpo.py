@@ -99,6 +99,16 @@ def test_cutting_a_batch_changes_nothing(terms: Terms) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), whole, together)
 
 
+@pytest.mark.parametrize("normalise", ["dapo", "grpo", "dr_grpo"])
+def test_a_reply_of_weight_two_counts_as_two(normalise: Any) -> None:
+    terms = Terms(normalise=normalise, limit=9, beta=0.1)
+    doubled = rollouts(rows=[0, 1, 1])
+    once = rollouts(rows=[0, 1])
+    heavy = once._replace(rows=once.rows._replace(weight_n=once.rows.weight_n * np.where(once.rows.sequence_n == 1, 2, 1).astype("f")))
+    one, two = (of_logprobs(jnp.asarray(beside(x.rows, [NOW[i] for i in rows])), x, terms) for x, rows in ((heavy, [0, 1]), (doubled, [0, 1, 1])))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), one, two)
+
+
 def test_the_metrics_are_means_over_tokens() -> None:
     given, terms = rollouts(), Terms(beta=0.1, cap=1.1)
     _, (items, sums) = of_logprobs(jnp.asarray(beside(given.rows, NOW)), given, terms)

@@ -133,7 +133,7 @@ def test_rewards_that_do_not_fit_are_refused(tmp_path: Path, tiny_model: Model) 
         grpo.train(Store(tmp_path), tight, tiny_model, {"model": "tiny@0"}, PROMPTS, small_letters, seed=1)
 
 
-@pytest.mark.parametrize("wrong", [{"batch": 30}, {"dropout": 0.1}, {"early": {"patience": 2}}, {"group": 1}])
+@pytest.mark.parametrize("wrong", [{"batch": 30}, {"dropout": 0.1}, {"early": {"patience": 2}}, {"group": 1}, {"keep": 0.1}])
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         build(Grpo, QUICK | wrong, "test")

@@ -213,11 +213,11 @@ def fit(draft: Draft, course: Course) -> trainer.Result:
             resumed=lambda done: advance(sum(tokens[:done]), before=True),
         )  # fmt: skip
     draft.tokens += sum(tokens[: len(result.history)])
-    keep(draft, config, result)
+    write_result(draft, config, result)
     return result
 
 
-def keep(draft: Draft, config: Fit, result: trainer.Result) -> None:
+def write_result(draft: Draft, config: Fit, result: trainer.Result) -> None:
     """Write what a training came to: readings, adapter, history, and the adapter's digest."""
     if result.readings:
         draft.write("readings.json", result.readings)

@@ -32,7 +32,7 @@ from solon.learn.objectives import grpo as objective
 from solon.learn.objectives.grpo import Normalise, Rollouts, Scale, Terms
 from solon.learn.order import order
 from solon.models.load import Model
-from solon.stages.fit import Course, Diary, Fit, keep, usable
+from solon.stages.fit import Course, Diary, Fit, usable, write_result
 from solon.stages.rewards import Rewards, name_of
 from solon.text.batches import Batch, Shape, batch, in_groups, line_length
 from solon.text.packing import lines_of
@@ -73,6 +73,8 @@ class Grpo(Fit):
             raise ValueError(f"a round's {self.batch} replies (batch) are no whole number of groups of {self.group}")
         if self.dropout or self.early.patience:
             raise ValueError("GRPO knows neither dropout, which would make ratios of noise, nor early stopping on rows laid aside")
+        if self.keep or self.token_weights:
+            raise ValueError("`keep` and `token_weights` belong to supervised fine-tuning; here `beta` holds the model back")
         return self
 
     @property
@@ -103,7 +105,7 @@ def _build(config: Grpo, model: Model, prompts: Sequence[Record], rewards: Rewar
             report=lambda step, row: advance(1, f"reward {rounds.reward:.3f}"),
             resumed=lambda done: advance(done, before=True),
         )  # fmt: skip
-    keep(draft, config, result)
+    write_result(draft, config, result)
     every = [rounds.rollouts(number) for number in range(len(rounds.asked))]
     draft.tokens += sum(len(row["tokens"]) for rows in every for row in rows)
     dropped = [row for row in marked if row.get("dropped")]
@@ -229,7 +231,8 @@ class Rounds:
         every = []
         for row in rows:
             prompt, reply = self.prompts[row["prompt"]], row["tokens"]
-            every.append(Tokens([*prompt, *reply], [False] * len(prompt) + [True] * len(reply)))
+            weight = self.config.weight_of(self.rows[row["prompt"]])
+            every.append(Tokens([*prompt, *reply], [False] * len(prompt) + [True] * len(reply), weight))
         out = []
         for group in in_groups([[one] for one in every], self.shape.length, self.shape.lines):
             here = batch([every[i] for i in group], self.shape)

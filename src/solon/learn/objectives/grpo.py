@@ -96,8 +96,9 @@ def of_logprobs(
     """Sum over tokens of `-min(ratio A, clip(ratio) A) + beta KL`, weighed so that division by the items, which may come from
     several micro-batches, gives the mean of `terms.normalise`.
 
-    Metrics are means over tokens (`dapo`) or over each reply and then over replies: the ratio, the share that is clipped,
-    the KL, and `sampler_gap`, the distance |log p - sampler's| in nats, of which at the first update all is numerics.
+    A reply's weight multiplies all of its tokens. Metrics are means over tokens (`dapo`) or over each reply and then over
+    replies: the ratio, the share that is clipped, the KL, and `sampler_gap`, the distance |log p - sampler's| in nats, of which
+    at the first update all is numerics.
     """
     rows = batch.rows
     real = lambda x_n: jnp.where(rows.weight_n > 0, x_n, 0.0)  # noqa: E731 (whatever stands at filling has an exponential)
@@ -117,8 +118,10 @@ def of_logprobs(
         kl = k3(logp, real(batch.reference_n))
         metrics["kl"] = kl
         each += terms.beta * (kl * ratio if terms.weigh_kl else kl)
-    length_s = jax.ops.segment_sum(rows.weight_n, rows.sequence_n, rows.last_s.shape[0])
-    share = rows.weight_n if terms.normalise == "dapo" else rows.weight_n / jnp.maximum(length_s, 1e-9)[rows.sequence_n]
-    items = jnp.sum(rows.weight_n) if terms.normalise == "dapo" else jnp.sum(length_s > 0).astype(jnp.float32)
+    share = rows.weight_n
+    if terms.normalise != "dapo":
+        length_s = jax.ops.segment_sum((rows.weight_n > 0) * 1.0, rows.sequence_n, rows.last_s.shape[0])
+        share = share / jnp.maximum(length_s, 1)[rows.sequence_n]
+    items = jnp.sum(share)  # the weights of all tokens, or of all replies
     weigh = rows.weight_n / terms.limit if terms.normalise == "dr_grpo" else share
     return jnp.sum(each * weigh), (items, {name: jnp.sum(value * share) for name, value in metrics.items()})
