@@ -102,7 +102,7 @@ def _build(config: Grpo, model: Model, prompts: Sequence[Record], rewards: Rewar
     with draft.progress.task("training", course.steps, "step") as advance:
         result = course.run(
             draft.path / ".checkpoints", watch=Diary(draft, course.steps), policy=rounds.policy,
-            report=lambda step, row: advance(1, f"reward {rounds.reward:.3f}"),
+            report=lambda step, row: advance(1, f"reward {rounds.means[step // config.updates]:.3f}"),
             resumed=lambda done: advance(done, before=True),
         )  # fmt: skip
     write_result(draft, config, result)
@@ -169,7 +169,7 @@ class Rounds:
         self.asked = [drawn[i * several : (i + 1) * several] for i in range(count)]
         self.shape = room(config, [len(prompt) for prompt in self.prompts])
         self.adapted = lora.emptied(config.attached(model, seed), config.targets)
-        self.current, self.groups, self.reward = -1, list[Rollouts](), math.nan
+        self.current, self.groups, self.means = -1, list[Rollouts](), dict[int, float]()
 
     def course(self) -> Course:
         """The training on these rounds; `policy` has to see its arrays."""
@@ -189,7 +189,7 @@ class Rounds:
             return
         rows = self.rollouts(number, trained)
         self.groups, self.current = [self._with_reference(one) for _, one in self.packed(rows)], number
-        self.reward = float(np.mean([row["reward"] for row in rows]))
+        self.means[number] = float(np.mean([row["reward"] for row in rows]))
 
     def rollouts(self, number: int, trained: Tree | None = None) -> list[Record]:
         """The rollouts of a round as rows, replies to one prompt next to each other. `prompt` is the place among the rows."""
