@@ -148,6 +148,9 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path, whole: Result,
     assert told == list(range(at, 12))
     assert contents(result) == contents(whole)
     assert {"loss", "size", "items", "gradient_norm", "step"} == set(result.history[0])
+    # Nothing is left to do, and that is what a third call does.
+    again = train(loss, START, FROZEN, lambda step: pytest.fail("a finished run wants a batch"), PLAN, tmp_path)
+    assert contents(again) == contents(whole) and again.seconds >= 0
 
 
 def test_batches_may_be_made_from_the_arrays_as_they_stand(tmp_path: Path, whole: Result) -> None:
@@ -165,9 +168,6 @@ def test_batches_may_be_made_from_the_arrays_as_they_stand(tmp_path: Path, whole
     seen.clear()
     result = train(loss, START, FROZEN, drawn, PLAN, tmp_path, policy=policy)
     assert min(seen) == 5 and contents(result) == contents(undisturbed)
-    # Nothing is left to do, and that is what a third call does.
-    again = train(loss, START, FROZEN, lambda step: pytest.fail("a finished run wants a batch"), PLAN, tmp_path)
-    assert contents(again) == contents(whole) and again.seconds >= 0
 
 
 def test_stopped_again_and_again(tmp_path: Path, whole: Result) -> None:
