@@ -38,6 +38,16 @@ def test_unknown_key(refused, recipe_file):
     assert "did you mean 'revise'?" in refused(recipe_file, "revize.rounds=3")
 
 
+@pytest.mark.parametrize(("change", "said"), [
+    ("pairs.pillars={red_team: [harmm]}", ("pairs.pillars.red_team", "'harm'")), ("revise.pillars=[harn]", ("revise.pillars", "'harm'")),
+    ("sl.principle_weights={harm.generl: 2}", ("sl.principle_weights", "'harm.general'")),
+    ("sl.token_weights={two of them: 2}", ("'two of them'", "one token")),
+])  # fmt: skip
+def test_names_that_a_late_stage_would_miss(refused, recipe_file, change, said):
+    told = refused(recipe_file, change)
+    assert all(one in told for one in said), told
+
+
 @pytest.mark.parametrize("section", ["helpful", "sl", "dpo"])
 def test_impossible_rank(refused, recipe_file, section):
     said = refused(recipe_file, f"{section}.rank=4096")

@@ -10,6 +10,7 @@ from solon.core.records import Conversation, conversation
 from solon.models.load import Model
 from solon.stages.gather import Gathered
 from solon.stages.recipe import Recipe
+from solon.stages.sft import by_token
 from solon.text.template import encode_chat, encode_training
 
 TWO_TURNS = conversation(("user", "Hello"), ("assistant", "Good day"), ("user", "Bye"), ("assistant", "Farewell"))
@@ -26,6 +27,12 @@ def check(plan: Recipe, book: Book, model: Model, data: Gathered) -> None:
             if principle not in known:
                 fix = nearest(principle, known)
                 raise ConfigError(f"{name}.principle_weights names no principle of {book.name}", got=principle, fix=fix)
+        by_token(fit.token_weights, model)
+    pillars = {one.pillar for one in book.principles}
+    for name, asked in (("revise.pillars", plan.revise.pillars), *((f"pairs.pillars.{k}", v) for k, v in plan.pairs.pillars.items())):
+        for pillar in asked:
+            if pillar not in pillars:
+                raise ConfigError(f"{name} names no pillar of {book.name}", got=pillar, fix=nearest(pillar, pillars))
     encode_training(model.tokenizer, TWO_TURNS)
     for source, rows in (
         (plan.data.demonstrations, data.demonstrations), (plan.data.red_team, data.red_team),
@@ -35,14 +42,14 @@ def check(plan: Recipe, book: Book, model: Model, data: Gathered) -> None:
             fix = "give more rows, or a held-out side from another source"
             raise DataError(f"no training row of {source} is left: all are near held-out rows", got="0 rows", fix=fix)
     held = data.held
-    asked = [
+    wanted = [
         (plan.data.red_team, data.red_team[: max(plan.revise.prompts, plan.pairs.red_team)], plan.revise.draw.max_tokens),
         (plan.data.benign, data.benign[: max(plan.answers.benign, plan.pairs.benign)], plan.answers.draw.max_tokens),
         (plan.data.helpful, data.helpful[: max(plan.answers.helpful, plan.pairs.helpful)], plan.answers.draw.max_tokens),
         (plan.data.test_red_team or plan.data.red_team, held.red_team[: plan.evaluate.red_team], plan.evaluate.draw.max_tokens),
         (plan.data.test_benign or plan.data.benign, held.benign[: plan.evaluate.benign], plan.evaluate.draw.max_tokens),
     ]
-    for source, rows, room in asked:
+    for source, rows, room in wanted:
         _fits(model, source, [(one.id, one.prompt) for one in rows], room)
     shown = [(one.id, one.messages[:-1]) for one in held.helpful[: plan.evaluate.helpful]]
     _fits(model, plan.data.demonstrations, shown, plan.evaluate.draw.max_tokens)
