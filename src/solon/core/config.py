@@ -73,7 +73,8 @@ def _sentence(kind: type[BaseModel], problem: Any, where: str) -> str:
         return f"{where}: unknown key {name!r}; {nearest(path[-1], _known(kind, path[:-1]))}"
     if problem["type"] == "missing":
         return f"{where}: the key {name!r} is missing"
-    return f"{where}: {name}: {problem['msg']}\n  got:      {problem['input']!r}"
+    said = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{where}: {name}: {said}\n  got:      {problem['input']!r}"
 
 
 def _known(kind: Any, path: list[str]) -> list[str]:
