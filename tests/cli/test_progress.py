@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -90,7 +92,8 @@ def test_what_a_stopped_call_did_counts_but_is_not_timed() -> None:
     assert pace.summary().startswith("20 tok in ")
 
 
-def test_a_swallowed_interrupt_is_raised_again() -> None:
+def test_a_swallowed_interrupt_is_raised_again(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     before = signal.getsignal(signal.SIGINT)
     progress = Progress(io.StringIO(), Clock())
     try:
@@ -106,3 +109,32 @@ def test_a_swallowed_interrupt_is_raised_again() -> None:
             advance(1)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+IN_A_COLLECTION = """
+import gc, io, signal, sys
+from solon.cli.progress import Progress
+progress = Progress(io.StringIO())
+progress.listen()
+strike = lambda *_: signal.raise_signal(signal.SIGINT)
+gc.callbacks.append(strike)
+gc.collect(0)
+gc.callbacks.remove(strike)
+try:
+    with progress.stage("next"):
+        sys.exit("not heard")
+except KeyboardInterrupt:
+    print("heard")
+class Broken:
+    def __del__(self):
+        raise ValueError("still told")
+broken = Broken()
+del broken
+"""
+
+
+def test_a_control_c_that_falls_into_a_collection_shows_no_traceback():
+    done = subprocess.run([sys.executable, "-c", IN_A_COLLECTION], capture_output=True, text=True)
+    assert done.stdout == "heard\n", done.stderr
+    assert "KeyboardInterrupt" not in done.stderr
+    assert "ValueError: still told" in done.stderr  # what else is dropped is told as ever

@@ -30,14 +30,19 @@ class Progress:
         self._live: Any = None
 
     def listen(self) -> None:
-        """Python drops a Ctrl-C that falls into a finaliser or a callback of a library. From here on it is also written
-        down, and whatever is shown next raises it again."""
+        """Python drops a Ctrl-C that falls into a finaliser or a callback of a library, with a traceback that helps
+        nobody. From here on it is also written down, and whatever is shown next raises it again."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._stop)
+            sys.unraisablehook = self._dropped
 
     def _stop(self, *_: Any) -> None:
         self._stopped = True
         raise KeyboardInterrupt
+
+    def _dropped(self, what: sys.UnraisableHookArgs) -> None:
+        if not (self._stopped and isinstance(what.exc_value, KeyboardInterrupt)):
+            sys.__unraisablehook__(what)
 
     def _go_on(self) -> None:
         if self._stopped:
