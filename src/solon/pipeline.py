@@ -1,7 +1,7 @@
 """Constitutional AI, start to end: the whole method as one page (Bai et al. 2022, arXiv 2212.08073).
 
 A helpful model answers red-team requests, criticises its answers by principles of the constitution and rewrites them. The
-published model is fine-tuned on the rewritten answers and on helpful ones: the SL-CAI model. It draws two replies to
+published model is fine-tuned on the rewritten answers and on helpful ones: the SL-CAI model. It draws replies to
 every prompt; a judge that has earned a certificate says, by a principle, which is better; and the model learns to prefer
 what the judge prefers. All four models answer held-out prompts, and a report says whether the last may be released.
 """

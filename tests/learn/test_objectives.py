@@ -79,7 +79,7 @@ def test_sft_packed_equals_row_by_row() -> None:
     plain = [row_logprobs(row) for row in ROWS]
     assert float(items) == sum(map(len, plain)) == sum(sum(row.learn[1:]) for row in ROWS)
     np.testing.assert_allclose(value, -sum(x.sum() for x in plain), rtol=1e-5)
-    total = jax.jit(lambda p, b: sft.sums(scored(ARCH, p, b)[0], b))(PARAMS, packed(ROWS))
+    total = jax.jit(lambda p, b: sft.sums(scored(ARCH, p, b), b))(PARAMS, packed(ROWS))
     np.testing.assert_allclose(total, [*(x.sum() for x in plain), 0, 0], atol=1e-4)
 
 

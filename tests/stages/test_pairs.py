@@ -18,9 +18,6 @@ PROMPTS = [Sample(f"rt-{n}", user(f"ask {n}"), None, {"kind": "red_team"}) for n
 class Speaker:
     """An engine whose replies are their keys, so that each can be told apart; one prompt gets the same reply twice."""
 
-    class tokenizer:  # noqa: N801
-        pass
-
     def texts(self, keys: Any) -> list[str]:
         return ["same." if key[2] == "rt-3" and key[3] < 2 else "" if key[2] == "rt-4" and key[3] == 2 else f"{key[2]} {key[3]}." for key in keys]
 
@@ -37,7 +34,7 @@ def test_every_two_replies_are_a_pair_under_one_principle(monkeypatch: Any, tmp_
     assert len({row["id"] for row in rows}) == len(rows) == 30 * 6
     for place, prompt in enumerate(PROMPTS):
         ours = rows[6 * place : 6 * place + 6]
-        assert {row["id"].rpartition("/")[0] for row in ours} == {prompt.id}
+        assert {row["prompt_id"] for row in ours} == {prompt.id}
         assert len({row["principle"] for row in ours}) == 1 and BOOK.principle(ours[0]["principle"]).pillar == "harm"
         if place not in (3, 4):
             assert [(row["first"][-2], row["second"][-2]) for row in ours] == list(combinations("0123", 2))
@@ -54,10 +51,12 @@ def test_two_replies_and_the_whole_book_are_the_paper(monkeypatch: Any, tmp_path
 
 def test_the_surest_label_of_a_prompt_is_learned() -> None:
     def row(id: str, p: float, prompt: str, **more: Any) -> dict[str, Any]:
-        return {"id": id, "prompt": [{"role": "user", "content": prompt}], "p_first": p, **more}
+        return {"id": id, "prompt_id": prompt, "p_first": p, **more}
 
     rows = [row("a/01", 0.6, "a"), row("a/02", 0.1, "a"), row("a/12", 0.99, "a", dropped="the judge abstained"), row("b/01", 0.5, "b")]
     kept = surest(rows)
     assert [one["id"] for one in kept if not one.get("dropped")] == ["a/02", "b/01"]
     assert [one.get("dropped") for one in kept] == ["another pair of this prompt is clearer", None, "the judge abstained", None]
+    # Two prompts of the same words are still two.
+    assert not any(one.get("dropped") for one in surest([row("a", 0.6, "a"), row("b", 0.9, "b")]))
     assert surest(kept) == kept and surest([]) == []

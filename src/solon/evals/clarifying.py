@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from solon.evals.answers import answer_type
+from solon.evals.cues import any_of
 from solon.evals.reading import sentences
 from solon.evals.uncertainty_cues import plain, right
 
@@ -24,15 +25,11 @@ ECHO = 0.9  # share of a question's words that the request has too, from which i
 SHORT = {"'ll": " will", "'m": " am", "'re": " are", "'ve": " have", "'d": " would"}
 
 
-def _cues(*patterns: str) -> re.Pattern[str]:
-    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns), re.IGNORECASE)
-
-
 _TELL = (
     r"(?:tell|say|share|give|provide|specify|clarify|let me|confirm|explain|describe|send|paste|name|remind|elaborate|be more|"
     r"point|add|show|include|indicate|mention)"
 )
-ASKS = _cues(
+ASKS = any_of(
     rf"\b(?:could|can|would|will) you (?:\w+ )?{_TELL}\b",
     rf"\b(?:please|kindly|just) (?:\w+ )?{_TELL}\b",
     r"\b(?:let|tell|send|give|show|drop|paste) (?:me|it|them|the \w+ here)\b(?! (?:help|explain|show|tell|give|start|begin|see if))",
@@ -47,7 +44,7 @@ ASKS = _cues(
     r"include\w*|attach\w*|paste\w*)\b",
 )
 """Asked of the user, or said to be missing, without a question mark."""
-STATES = _cues(
+STATES = any_of(
     r"\b(?:assum\w+|presum\w+|suppos(?:e|ing)|on the assumption)\b",
     r"\bi (?:will |am going to |am |have |would |can )?(?:just |simply )?(?:tak(?:e|ing) (?:it|this|that|you|the)|treat\w*|read(?:ing)? (?:it|this|that|your)|"
     r"go(?:ing)? with|went with|interpret\w*|understand (?:it|this|that|you)|understood|guess(?:ing)?|picked|chose|imagined?)\b",
@@ -59,20 +56,20 @@ STATES = _cues(
     r"\b(?:tell|correct) me if (?:i am wrong|that is wrong|you meant)\b",
 )
 """Something is taken for granted, openly."""
-EITHER = _cues(
+EITHER = any_of(
     r"\b(?:if|whether|either|both|depending|depends|in case|while|whereas|instead)\b",
     r"\b(?:could|can|might|may) (?:also )?(?:mean|be|refer)\b",
     r"\btwo (?:meanings|ways|things|readings|senses|answers|possibilities)\b|\bon the other hand\b|\bas for\b|\bone (?:sense|meaning)\b",
 )
 """Cases are told apart."""
-ABSENT = _cues(
+ABSENT = any_of(
     r"\b(?:nothing|no (?:text|message|attachment|file|list|poem|sentence|paragraph|picture|code|name)) (?:\w+ ){0,2}(?:came|arrived|attached|"
     r"reached|given|included|shown|to (?:correct|shorten|fix|translate|work|go))\b",
     r"\b(?:i am|i seem to be|we are) missing\b|\bi have not (?:got|seen|received|been (?:given|told|shown))\b|\bi have only got\b",
 )
 """The thing itself is said not to be there; that needs no other word for it."""
 CASE = re.compile(r"\b(?:if|when|in case|for) (?:it|you|the|your|that|this)\b")
-OFFERS = _cues(
+OFFERS = any_of(
     r"\b(?:anything|something|what) else\b|\bhow (?:can|may|else can) i (?:help|assist)\b|\bdoes (?:that|this) (?:help|work|make sense)\b",
     r"\bwould you like (?:me to|more|another|some|to (?:know|learn|hear|see|read) more)\b|\bwant me to\b|^(?:shall|should|may|can) i\b|\blet me know if\b",
 )

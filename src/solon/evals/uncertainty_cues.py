@@ -11,21 +11,18 @@ from collections.abc import Sequence
 from typing import Literal
 
 from solon.evals.answers import answer_type
+from solon.evals.cues import any_of
 
 Stance = Literal["unknown", "corrected", "empty", "asserted"]
 RATER = "rules"
 OPENING = 4  # sentences that decide: what follows is often advice
 
 
-def _cues(*patterns: str) -> re.Pattern[str]:
-    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns), re.IGNORECASE)
-
-
 _KNOW = (
     r"(?:know|tell|say|determine|predict|verify|confirm|identify|establish|foresee|forecast|guess|find out|work out|answer|provide|give|see|"
     r"access|recall|read your|remember|be sure|be certain|assist|help)"
 )
-UNKNOWN = _cues(
+UNKNOWN = any_of(
     rf"\b(?:can|could) not (?:\w+ )?(?:be )?(?:\w+ )?{_KNOW}",
     r"\b(?:can|could) not be (?:known|told|determined|predicted|said|answered|verified|established|given|found)",
     rf"\b(?:unable|not able) to (?:\w+ )?{_KNOW}",
@@ -50,7 +47,7 @@ UNKNOWN = _cues(
     r"\b(?:would|could|can) you (?:\w+ )?(?:tell|provide|give|share|clarify)\b",
 )
 """It cannot be known, or is not said: of what was asked, by whoever is asked."""
-CORRECTS = _cues(
+CORRECTS = any_of(
     r"\b(?:premise|question|assumption|claim|statement|idea|notion|scenario)\b[^.!?]{0,40}\b(?:false|incorrect|wrong|mistaken|mistake|"
     r"inaccurate|flawed|misleading|untrue|not (?:\w+ )?(?:correct|true|accurate|right|possible|valid))",
     r"\b(?:is|was|are|were|'s) (?:\w+ )?(?:a (?:common )?(?:myth|misconception|misunderstanding|mistake|mix-up)|untrue|fictional|"

@@ -44,7 +44,7 @@ def _batches(rows: Sequence[Tokens], context: int) -> list[tuple[list[int], Batc
 @partial(jax.jit, static_argnums=0)
 def token_scores(arch: Architecture, params: Tree, packed: Batch) -> jax.Array:
     """Log-probability (nats) of the token at each scored place of a packed batch, `[n]`; filling has some number."""
-    return scored(arch, params, packed)[0]
+    return scored(arch, params, packed)
 
 
 def row_logprobs(model: Model, rows: Sequence[Tokens], progress: Progress | None = None) -> list[np.ndarray]:

@@ -33,14 +33,18 @@ def token_logprobs(arch: Architecture, params: Tree, hidden_nd: jax.Array, targe
     return _logprobs(arch.final_softcap, size, h, table, targets)[:count]
 
 
-def scored(arch: Architecture, params: Tree, batch: Batch, remat: bool = False) -> tuple[jax.Array, jax.Array]:
-    """Log-probabilities of the scored tokens of a packed batch, `[n]`, and its final hidden states, `[b t d]`."""
+def scored(arch: Architecture, params: Tree, batch: Batch, remat: bool = False) -> jax.Array:
+    """Log-probabilities (nats) of the scored tokens of a packed batch, `[n]` float32; filling has some number."""
+    return token_logprobs(arch, params, states(arch, params, batch, remat), jnp.asarray(batch.target_n))
+
+
+def states(arch: Architecture, params: Tree, batch: Batch, remat: bool = False) -> jax.Array:
+    """Final hidden states at the scored places of a packed batch, `[n d]`."""
     h = hidden(
         arch, params, jnp.asarray(batch.tokens_bt), positions_bt=jnp.asarray(batch.positions_bt),
         segments_bt=jnp.asarray(batch.segments_bt), remat=remat, parts=4,
     )  # fmt: skip
-    picked = h.reshape(-1, h.shape[-1])[batch.place_n]
-    return token_logprobs(arch, params, picked, jnp.asarray(batch.target_n)), h
+    return h.reshape(-1, h.shape[-1])[batch.place_n]
 
 
 def _product(x: jax.Array, y: jax.Array, over: tuple[int, int]) -> jax.Array:

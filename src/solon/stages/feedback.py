@@ -17,7 +17,7 @@ from solon.constitution.certificate import Certificate
 from solon.constitution.certificate import certify as measure
 from solon.constitution.judging import Judge, Labelled, Question, judge_by
 from solon.constitution.store import Book
-from solon.core.artifacts import Artifact, Draft, Record, Store, digest
+from solon.core.artifacts import Artifact, Draft, Record, Store
 from solon.core.config import Config
 from solon.core.errors import ConfigError, SolonError
 from solon.core.records import LabelledPair, as_messages
@@ -132,7 +132,7 @@ def surest(rows: Sequence[Record]) -> list[Record]:
     best: dict[str, Record] = {}
     for row in rows:
         if not row.get("dropped"):
-            prompt = digest(row["prompt"])
+            prompt = row["prompt_id"]
             if prompt not in best or abs(row["p_first"] - 0.5) > abs(best[prompt]["p_first"] - 0.5):
                 best[prompt] = row
     kept = {row["id"] for row in best.values()}

@@ -24,7 +24,8 @@ VERSION = 1
 
 
 class Gate(Config):
-    """`rows` good replies are laid aside for it (0: no gate); `below` says what happens if they did not become likelier."""
+    """`rows` good replies are laid aside for it, at most a fifth of those there are (fewer than 2: no gate, and the evidence says
+    so); `below` says what happens if they did not become likelier."""
 
     rows: int = Field(24, ge=0)
     below: Literal["stop", "go_on"] = "stop"

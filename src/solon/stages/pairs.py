@@ -18,7 +18,7 @@ from solon.generate.engine import Engine
 from solon.stages.models import adapted
 from solon.stages.sampling import SHARD, Draw, replies, whole
 
-VERSION = 2  # replies are drawn in the training type
+VERSION = 3  # a row names its prompt
 
 
 class Pairs(Config):
@@ -35,7 +35,7 @@ class Pairs(Config):
 
 
 def pairs(store: Store, config: Pairs, book: Book, model: Artifact, prompts: Sequence[Sample], seed: int) -> Artifact:
-    """Rows `{"id", "prompt", "first", "second", "principle", "kind"}`; equal replies are dropped."""
+    """Rows `{"id", "prompt_id", "prompt", "first", "second", "principle", "kind"}`; equal replies are dropped."""
     settings = {**config.model_dump(mode="json"), "seed": seed, "book": book.hash, "ids": [one.id for one in prompts]}
     build = partial(_build, config, book, model, list(prompts), seed)
     return store.make("pairs", VERSION, settings, {"model": model.id}, build)
@@ -61,8 +61,8 @@ def shard(
         principle = _principle(config, book, seed, one)
         for a, b in combinations(places, 2):
             row: Record = {
-                "id": one.id if config.replies == 2 else f"{one.id}/{a}{b}", "prompt": as_json(one.prompt), "first": drawn[a],
-                "second": drawn[b], "principle": principle, "kind": one.tags.get("kind", ""), "book": book.hash,
+                "id": one.id if config.replies == 2 else f"{one.id}/{a}{b}", "prompt_id": one.id, "prompt": as_json(one.prompt),
+                "first": drawn[a], "second": drawn[b], "principle": principle, "kind": one.tags.get("kind", ""), "book": book.hash,
             }  # fmt: skip
             if not drawn[a] or not drawn[b]:
                 row["dropped"] = "an empty reply"

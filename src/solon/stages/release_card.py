@@ -21,7 +21,7 @@ METHOD = (
     ("screen", "Of the revisions, those that the judge prefers to the first answer."),
     ("answers", "Its answers to harmless requests."),
     ("sl", "The revised model, fine-tuned on both."),
-    ("pairs", "Two replies of it to every prompt."),
+    ("pairs", "Replies of it to every prompt, two by two."),
     ("feedback", "Which of the two is better, by the judge and a principle, as a probability."),
     ("aligned", "The aligned model, trained to prefer what the judge prefers (DPO)."),
 )

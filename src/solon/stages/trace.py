@@ -66,7 +66,7 @@ def _row(store: Store, run: Run, stage: str, id: str) -> Record | None:
 def _pair(store: Store, run: Run, row_id: str, prompt_id: str) -> Record | None:
     """The pair that was asked for, or of several pairs of the prompt the one that was learned."""
     rows = store.get(run.stages["feedback"]).rows("rows")
-    ours = [row for row in rows if row["id"] == prompt_id or row["id"].rpartition("/")[0] == prompt_id]
+    ours = [row for row in rows if row["prompt_id"] == prompt_id]
     asked = [row for row in ours if row["id"] == row_id] + [row for row in ours if not row.get("dropped")] + ours
     return asked[0] if asked else None
 

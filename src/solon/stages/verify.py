@@ -7,7 +7,6 @@ replay differs although nothing was tampered with, and the note says where the r
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +94,10 @@ def _drawing(store: Store, run: Run, book: Book, one: Artifact, samples: int) ->
     if one.evidence["config"].get("book", book.hash) != book.hash:
         return {"n": 0, "same": False, "note": "the constitution has changed since"}
     name = "replies" if one.stage == "evaluate" else "rows"
-    kept = list(one.rows(name))[: SHARD * _rows_of_one(one)]
+    rows = list(one.rows(name))
+    asked = dict.fromkeys(map(_asked, rows))  # a prompt of several pairs is one
+    first = set(list(asked)[:SHARD])
+    kept = [row for row in rows if _asked(row) in first]
     drawn = SHARDS[one.stage](store, one, book, kept)
     every = max(len(kept) // samples, 1)
     chosen = range(0, len(kept), every)[:samples]
@@ -103,9 +105,9 @@ def _drawing(store: Store, run: Run, book: Book, one: Artifact, samples: int) ->
     return {"n": len(chosen), "same": not wrong, "note": f"other text: {', '.join(wrong)}" if wrong else ""}
 
 
-def _rows_of_one(one: Artifact) -> int:
-    """Rows that one item of a shard becomes: every two replies to a prompt are a pair."""
-    return comb(one.evidence["config"]["replies"], 2) if one.stage == "pairs" else 1
+def _asked(row: Record) -> str:
+    """What a shard counts: a row, or the prompt of which several rows are pairs."""
+    return str(row.get("prompt_id") or row["id"])
 
 
 def _engine(store: Store, one: Artifact) -> Engine:
@@ -147,9 +149,8 @@ def _answered(store: Store, one: Artifact, book: Book, rows: Sequence[Record]) -
 
 def _paired(store: Store, one: Artifact, book: Book, rows: Sequence[Record]) -> list[Record]:
     config, seed = _settings(one, pairs.Pairs)
-    many = _rows_of_one(one)
-    named = lambda row: row["id"].rpartition("/")[0] if many > 1 else row["id"]  # noqa: E731
-    part = [Sample(named(row), as_messages(row["prompt"]), None, {"kind": row["kind"]}) for row in rows[::many]]
+    once = {row["prompt_id"]: row for row in rows}
+    part = [Sample(id, as_messages(row["prompt"]), None, {"kind": row["kind"]}) for id, row in once.items()]
     return pairs.shard(config, book, _engine(store, one), part, seed, _draft(), _nothing)
 
 

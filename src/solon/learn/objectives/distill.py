@@ -16,8 +16,8 @@ from solon.core.dense import dense
 from solon.core.errors import ConfigError
 from solon.core.weights import Tree
 from solon.models.architecture import Architecture
-from solon.models.block import cap, hidden, unembedding
-from solon.models.logprobs import CHUNK, token_logprobs
+from solon.models.block import cap, unembedding
+from solon.models.logprobs import CHUNK, states, token_logprobs
 from solon.text.batches import Batch
 
 
@@ -28,15 +28,6 @@ class Taught(NamedTuple):
     rows: Batch
     hidden_nd: jax.Array
     table: Any
-
-
-def states(arch: Architecture, params: Tree, batch: Batch, remat: bool = False) -> jax.Array:
-    """Final hidden states at the scored places of a packed batch, `[n d]` float32."""
-    h = hidden(
-        arch, params, jnp.asarray(batch.tokens_bt), positions_bt=jnp.asarray(batch.positions_bt),
-        segments_bt=jnp.asarray(batch.segments_bt), remat=remat, parts=4,
-    )  # fmt: skip
-    return h.reshape(-1, h.shape[-1])[batch.place_n]
 
 
 def taught(arch: Architecture, params: Tree, batch: Batch) -> Taught:

@@ -36,7 +36,7 @@ def loss(
     `nll` adds so many times the mean -log p of a token of each reply, by the probability that it is the better one: DPO alone is
     content to make both replies less likely, and what they share goes with them (Pang et al. 2024, arXiv 2404.19733).
     """
-    logp, _ = scored(arch, params, batch.rows, remat=True)
+    logp = scored(arch, params, batch.rows, remat=True)
     each_s = sums(logp, batch.rows)
     rewards = beta * (each_s - batch.reference_s).reshape(-1, 2)
     margin = rewards[:, 0] - rewards[:, 1]

@@ -86,7 +86,7 @@ def loss(
     arch: Architecture, params: Tree, batch: Rollouts, terms: Terms
 ) -> tuple[jax.Array, tuple[jax.Array, dict[str, jax.Array]]]:
     """The sum over tokens as `of_logprobs` has it, with the log-probabilities of these weights."""
-    logp, _ = scored(arch, params, batch.rows, remat=True)
+    logp = scored(arch, params, batch.rows, remat=True)
     return of_logprobs(logp, batch, terms)
 
 

@@ -8,10 +8,10 @@ from jax.typing import ArrayLike
 
 from solon.core.dense import without_adapter
 from solon.core.weights import Tree
-from solon.learn.objectives.distill import divergence, states
+from solon.learn.objectives.distill import divergence
 from solon.models.architecture import Architecture
 from solon.models.block import unembedding
-from solon.models.logprobs import token_logprobs
+from solon.models.logprobs import states, token_logprobs
 from solon.text.batches import Batch
 
 
