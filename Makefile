@@ -30,8 +30,9 @@ align: $(VENV)/ready
 
 install: $(VENV)/ready
 
+# Two processes, whole files to each; ARGS="-n 0 --pdb" runs them in one.
 test: $(VENV)/ready-test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 # Exit status 5 says that no test is marked so, which is no failure.
 slow: $(VENV)/ready-test
