@@ -168,7 +168,7 @@ def dpo(task: Task, turns: Turns) -> None:
         reference = np.zeros(2 * len(both), np.float32)
         sums = [x.sum() for x in row_logprobs(model, rows)]
         reference[[2 * i + side for i in groups[step] for side in (0, 1)]] = sums
-        return [stage._pairs(list(groups[step]), rows, shape, p_first, reference)]
+        return [stage._pairs(list(groups[step]), rows, shape, p_first, np.ones(len(p_first), np.float32), reference)]
 
     def watch(done: int, trained: Any) -> None:
         jax.block_until_ready(trained)

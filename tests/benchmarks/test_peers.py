@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import statistics
+import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -158,3 +160,17 @@ def test_the_results_in_the_repository_are_what_the_table_says(peers: ModuleType
         if row["ratio"] is not None:
             assert row["ratio"] == pytest.approx(row["peer"] / row["ours"] if row["unit"] == "seconds" else row["ours"] / row["peer"])
             assert row["rounds"] >= 3 and row["machine"] and row["commit"]
+
+
+@pytest.mark.slow
+def test_our_side_of_every_row_runs_with_the_code_as_it_is(peers: ModuleType) -> None:
+    """The table is made rarely, so nothing else would notice that a stage it calls has changed."""
+    options = Namespace(tiny=True, rounds=1, dpo_checkpointing=False, peer_python="")
+    bench = peers.Bench(options)
+    bench.task |= {"name": str(bench.folder / "tiny"), "model": str(bench.folder / "tiny")}
+    bench._write()
+    subprocess.run(bench.command("prepare"), check=True, capture_output=True)
+    for row in peers.ROWS:
+        name = "first" if row.name.startswith("first") else row.name
+        (side,), _ = peers.alternate([("Solon", bench.command(name), row.environment)], 0 if name == "first" else 1)
+        assert not side.failure, (row.name, side.failure)
