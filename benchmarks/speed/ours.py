@@ -302,7 +302,7 @@ def _decode(task: Task, turns: Turns, batch: int, kind: str = "") -> None:
         return {"prefill": (prefill := timed(1)), "seconds": timed(new) - prefill, "tokens": batch * (new - 1)}
 
     turns.rounds(task["rounds"], work)
-    turns.end(weights=size(engine.unrolled))
+    turns.end(weights=size(engine.alone if batch == 1 else engine.unrolled))
 
 
 def decode_many(task: Task, turns: Turns) -> None:

@@ -41,7 +41,7 @@ def keep(environment: MutableMapping[str, str]) -> Path | None:
     try:
         folder = Path(choice or Path.home() / ".cache" / "solon" / "compiled") / machine()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not _mine(folder) or shutil.disk_usage(folder).free < SPARE:
+        if not private(folder) or shutil.disk_usage(folder).free < SPARE:
             return None
         tidy(folder)
     except (OSError, RuntimeError):  # read-only, no home, a file in the way
@@ -90,7 +90,7 @@ def machine() -> str:
     return hashlib.sha256("\n".join([platform.machine(), str(cores), *said]).encode()).hexdigest()[:16]
 
 
-def _mine(folder: Path) -> bool:
+def private(folder: Path) -> bool:
     """Whoever can write here can have this user run any code, so nobody else may."""
     found = folder.stat()
     return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and os.access(folder, os.W_OK)

@@ -10,7 +10,7 @@ import os.path
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +20,7 @@ import numpy as np
 from solon.core.adapters import Choice, mixed
 from solon.core.dense import is_leaf, merge
 from solon.core.errors import ConfigError, DataError
+from solon.core.kernels import by_row
 from solon.core.keys import seed_of
 from solon.core.quantise import dequantise, size
 from solon.core.records import Reply
@@ -89,13 +90,28 @@ class Engine:
         params = model.params
         if mixture:
             params = mixed(params, jnp.asarray(mixture([None] * 2)))  # one mixture for all rows would be merged for good
-        self.stacked = jax.tree.map(jnp.asarray, unpacked(merge(params)))
-        self.unrolled = {**self.stacked, "blocks": unstack(self.stacked["blocks"], self.arch.layers)}
+        self.packed = jax.tree.map(jnp.asarray, merge(params))
+        self.stacked = unpacked(self.packed)
+        self.stop_ids = jnp.array(sorted(self.tokenizer.stop_ids) or [-1], jnp.int32)
+
+    @cached_property
+    def unrolled(self) -> Tree:
+        """The weights that decode several rows at once."""
+        made = self._unrolled(self.stacked)
         table = unembedding(self.arch, self.stacked)
         if not is_leaf(table) and table.dtype == jnp.bfloat16:
             # The product with a transposed bf16 table takes ten times as long on a CPU as with one that lies so in memory.
-            self.unrolled["unembed"] = jnp.asarray(np.ascontiguousarray(table))
-        self.stop_ids = jnp.array(sorted(self.tokenizer.stop_ids) or [-1], jnp.int32)
+            made["unembed"] = jnp.asarray(np.ascontiguousarray(table))
+        return made
+
+    @cached_property
+    def alone(self) -> Tree:
+        """The weights that decode one row: it waits for memory, so packed ones are the faster if a kernel reads them."""
+        swift = by_row(self.packed)
+        return self.unrolled if swift is self.packed else self._unrolled(swift)
+
+    def _unrolled(self, params: Tree) -> dict[str, Tree]:
+        return {**params, "blocks": unstack(params["blocks"], self.arch.layers)}
 
     def sample(
         self, requests: Sequence[Request], progress: Callable[[int], None] | None = None, seed: int = 0,
@@ -128,7 +144,7 @@ class Engine:
         rows: list[_Row | None] = [None] * plan.slots
         while waiting or any(rows):
             slots = self._fill(plan, prefix, slots, requests, waiting, rows, seed)
-            params = self._chosen(self.unrolled, [row.request if row else None for row in rows])
+            params = self._chosen(self.unrolled if plan.slots > 1 else self.alone, [row.request if row else None for row in rows])
             slots, tokens, logprobs, counts = _decode(self.arch, plan.pause, plan.enabled, params, prefix, self.stop_ids, slots)
             alive = np.asarray(slots.alive)
             tokens, logprobs, counts = (np.asarray(x) for x in (tokens, logprobs, counts))

@@ -1,0 +1,121 @@
+"""One row times a matrix in 4 bits by a kernel of our own, where XLA's loops are far from what memory gives.
+
+`kernels.cc` is built by the C++ compiler of the machine that runs it (a few seconds, once) and kept in
+`~/.cache/solon/kernels`, one folder for each kind of processor. Without a compiler, on another processor than x86 with AVX2, or
+with `SOLON_KERNELS=off` there is no kernel and everything computes as it would without this file.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from solon.core.compiled import machine, private
+from solon.core.dense import F32, Axes, Leaf, Place, is_leaf
+from solon.core.quantise import BLOCK, LEVELS, Int4
+from solon.core.weights import Tree
+
+SOURCE = Path(__file__).with_suffix(".cc")
+NAME = "solon_int4_row"
+OFF = ("0", "off", "no", "false")
+COMPILERS = ("c++", "g++", "clang++")
+FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-w")
+PATIENCE = 120  # seconds that a compiler may take
+
+
+@cache
+def ready() -> bool:
+    """Is the kernel there? Builds it where it can be built; never raises."""
+    off = os.environ.get("SOLON_KERNELS", "").lower() in OFF
+    if off or platform.machine() not in ("x86_64", "AMD64") or jax.default_backend() != "cpu":
+        return False
+    library = build()
+    if library is None:
+        return False
+    try:
+        handler = getattr(ctypes.CDLL(str(library)), NAME)
+        jax.ffi.register_ffi_target(NAME, jax.ffi.pycapsule(handler), platform="cpu")
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
+def build(flags: Sequence[str] = FLAGS, root: Path | None = None) -> Path | None:
+    """The library under `root`, built if it is not there; None where that cannot be done. Its name says what it was built
+    from: the source, the flags, JAX's version, and the folder says for which processor."""
+    compiler = shlex.split(os.environ.get("CXX") or next(filter(None, map(shutil.which, COMPILERS)), ""))
+    named = hashlib.sha256("\n".join([SOURCE.read_text(), *flags, jax.__version__]).encode()).hexdigest()[:16]
+    try:
+        folder = (root or Path.home() / ".cache" / "solon" / "kernels") / machine()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        library = folder / f"{named}.so"
+        if not private(folder):
+            return None
+        if library.exists() or not compiler:
+            return library if library.exists() else None
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            made = Path(place) / library.name
+            command = [*compiler, *flags, "-I", jax.ffi.include_dir(), str(SOURCE), "-o", str(made)]
+            subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
+            os.replace(made, library)  # whole or not at all, also with two processes at it
+    except (OSError, RuntimeError, subprocess.SubprocessError):
+        return None
+    return library
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class ByRow(Leaf):
+    """A matrix in 4 bits that a kernel multiplies by one row; more rows go the way of its `base`. For inference only: the
+    kernel has no derivative."""
+
+    base: Int4
+
+    @property
+    def dtype(self) -> Any:
+        return self.base.dtype
+
+    def dense(self, x: jax.Array, n_in: int) -> jax.Array:
+        width = prod(self.base.shape[:n_in])
+        if x.size != width or self.base.turned or self.base.codes.ndim != 3:
+            return self.base.dense(x, n_in)
+        blocks, _, outs = self.base.codes.shape
+        row = jnp.pad(x.reshape(width).astype(F32), (0, blocks * BLOCK - width))
+        call = jax.ffi.ffi_call(NAME, jax.ShapeDtypeStruct((outs,), F32))
+        made = call(row, self.base.codes, self.base.largest, jnp.asarray(LEVELS))
+        return made.reshape(*x.shape[: x.ndim - n_in], *self.base.shape[n_in:])
+
+    def array(self) -> jax.Array:
+        return self.base.array()
+
+    def rows(self, ids: jax.Array) -> jax.Array:
+        return self.base.rows(ids)
+
+    def transposed(self) -> ByRow:
+        return ByRow(self.base.transposed())
+
+    def spread(self, axes: Axes, place: Place) -> ByRow:
+        return ByRow(self.base.spread(axes, place))
+
+
+def by_row(tree: Tree) -> Tree:
+    """The same weights with every matrix in 4 bits multiplied by the kernel; unchanged where there is none."""
+    four = lambda w: isinstance(w, Int4)  # noqa: E731
+    if not any(four(w) for w in jax.tree.leaves(tree, is_leaf=is_leaf)) or not ready():
+        return tree
+    return jax.tree.map(lambda w: ByRow(w) if four(w) else w, tree, is_leaf=is_leaf)

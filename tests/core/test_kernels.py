@@ -1,0 +1,114 @@
+"""The kernel for one row against NumPy, and everything as before where there is none."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from solon.core import kernels
+from solon.core.dense import dense
+from solon.core.quantise import Int4, int4, quantise
+from solon.generate.engine import Engine, Request
+from solon.models.architecture import spec
+from solon.models.load import Model
+
+RNG = np.random.default_rng(0)
+GENERATIONS = {"native": "-march=native", "AVX2 without AVX-512": "-march=haswell"}
+# Whole strips and what is left of them, inputs that do not fill a block, one output, and a size that two threads share.
+SHAPES = ((64, 128), (128, 256), (576, 192), (100, 37), (64, 1), (30, 150), (576, 4096))
+
+
+@pytest.fixture(params=GENERATIONS.values(), ids=GENERATIONS.keys())
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The kernel built for one generation of processors, under a name of its own."""
+    if not kernels.ready():
+        pytest.skip("no C++ compiler, or no processor that the kernel knows")
+    flags = [request.param if flag.startswith("-march") else flag for flag in kernels.FLAGS]
+    library = kernels.build(flags, tmp_path_factory.getbasetemp())  # once for all tests
+    assert library is not None
+    name = f"{kernels.NAME}_{request.param}"
+    jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(ctypes.CDLL(str(library)), kernels.NAME)), platform="cpu")
+    monkeypatch.setattr(kernels, "NAME", name)
+
+
+def matrix(ins: int, outs: int) -> Int4:
+    return int4(jnp.asarray(RNG.normal(size=(ins, outs)), jnp.float32), 0, 1, jnp.float32)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_it_is_the_product(shape: tuple[int, int], kernel: None) -> None:
+    packed = matrix(*shape)
+    x = RNG.normal(size=(1, shape[0])).astype(np.float32)
+    wanted = x.astype(np.float64) @ np.asarray(packed.array(), np.float64)
+    program = jax.jit(lambda x, w: dense(x, w))
+    got = np.asarray(program(x, kernels.ByRow(packed)))
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-6 * np.abs(wanted).max())
+    for _ in range(20):  # whoever takes which strip
+        np.testing.assert_array_equal(program(x, kernels.ByRow(packed)), got)
+
+
+def test_heads_and_tables_keep_their_axes(kernel: None) -> None:
+    heads = int4(jnp.asarray(RNG.normal(size=(48, 4, 8)), jnp.float32), 0, 1, jnp.float32)
+    x = jnp.asarray(RNG.normal(size=(1, 1, 48)), jnp.float32)
+    made = dense(x, kernels.ByRow(heads))
+    assert made.shape == (1, 1, 4, 8)
+    np.testing.assert_allclose(made, dense(x, heads), atol=1e-4)
+    back = int4(jnp.asarray(RNG.normal(size=(4, 8, 48)), jnp.float32), 0, 2, jnp.float32)
+    y = jnp.asarray(RNG.normal(size=(1, 1, 4, 8)), jnp.float32)
+    np.testing.assert_allclose(dense(y, kernels.ByRow(back), 2), dense(y, back, 2), atol=1e-4)
+    table = int4(jnp.asarray(RNG.normal(size=(70, 48)), jnp.float32), 0, 1, jnp.float32, turned=True)
+    np.testing.assert_array_equal(kernels.ByRow(table).rows(jnp.array([3, 69])), table.rows(jnp.array([3, 69])))
+    np.testing.assert_allclose(dense(x, kernels.ByRow(table).transposed()), dense(x, table.transposed()), atol=1e-4)
+
+
+def test_more_rows_go_the_plain_way(kernel: None) -> None:
+    packed, x = matrix(64, 40), jnp.asarray(RNG.normal(size=(2, 64)), jnp.float32)
+    np.testing.assert_array_equal(dense(x, kernels.ByRow(packed)), dense(x, packed))
+
+
+def test_a_sampler_says_the_same_with_it_and_without(monkeypatch: pytest.MonkeyPatch, tiny_packed: Callable[[], Engine]) -> None:
+    if not kernels.ready():
+        pytest.skip("no kernel here")
+    asked = [Request([1, 5, 9, 20], key=("one",), max_tokens=24, temperature=0.0)]
+    swift = tiny_packed()
+    assert any(isinstance(w, kernels.ByRow) for w in jax.tree.leaves(swift.alone, is_leaf=lambda w: isinstance(w, kernels.ByRow)))
+    (first,) = swift.sample(asked)
+    monkeypatch.setattr(kernels, "ready", lambda: False)
+    plain = tiny_packed()
+    assert plain.alone is plain.unrolled
+    (second,) = plain.sample(asked)
+    assert first.tokens == second.tokens
+    np.testing.assert_allclose(first.logprobs, second.logprobs, atol=1e-4)
+    assert [reply.tokens for reply in swift.sample(asked * 2)] == [second.tokens] * 2  # several rows: unpacked, as ever
+
+
+@pytest.fixture
+def tiny_packed(tiny_model: Model) -> Callable[[], Engine]:
+    return lambda: Engine(replace(tiny_model, params=quantise(spec(tiny_model.arch), tiny_model.params, "int4", "")))
+
+
+@pytest.mark.parametrize("compiler", ["/nowhere/c++", "/bin/false"])
+def test_without_a_working_compiler_there_is_none(compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", compiler)
+    assert kernels.build(root=tmp_path) is None
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_folder_that_others_can_write_is_not_trusted(tmp_path: Path) -> None:
+    (tmp_path / kernels.machine()).mkdir()
+    os.chmod(tmp_path / kernels.machine(), 0o777)
+    assert kernels.build(root=tmp_path) is None
+
+
+def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOLON_KERNELS", "off")
+    assert kernels.ready.__wrapped__() is False
+    assert kernels.by_row([1, jnp.ones(2)])[0] == 1  # nothing in 4 bits, so nothing is built
