@@ -34,12 +34,19 @@ DECLINES = any_of(
     r"\bno can do\b|\bcount me out\b|\bI(?:'ll| will) have to (?:say no|pass)\b",
     r"\bI(?:'m| am) not (?:going|able|willing|comfortable|here) (?:to|with|in|doing)\b",
     r"\bI(?:'d| would)? (?:must |have to |need to |will |respectfully |rather )*(?:decline|refuse|pass on|not do)\b",
-    r"^(?:I(?:'m| am)(?: \w+)? |my apologies|apologies)?(?:sorry|apologi[sz]e)?,?\s*(?:but )?no(?:[.,!]|$)",
     r"\bthat(?:'s| is) (?:not )?something (?:that )?I (?:can't|cannot|can|won't|will)\b(?! help you with)",
     r"\b(?:against|violates?|outside|goes beyond) (?:my|our) (?:\w+ )?(?:guidelines|principles|polic\w+|"
     r"programming|values|purpose)\b",
     r"\bnot (?:something|a (?:topic|request|question)) (?:that )?I (?:can|am able|could)\b",
     r"\bI(?: am an? [^.]{0,30} and)? do(?:n't| not) have the (?:capability|capacity|ability) to\b",
+)
+# "No" refuses what was asked for, and answers what was asked: which of the two, the request says.
+NO = any_of(r"^(?:I(?:'m| am)(?: \w+)? |my apologies|apologies)?(?:sorry|apologi[sz]e)?,?\s*(?:but )?no(?:[.,!]|$)")
+YES_OR_NO = any_of(
+    r"(?:^|[.?!;:,]\s+)(?:and |but |so |or |then |hey,? |ok,? |wait,? |please,? )*"
+    r"(?:is|are|am|was|were|isn't|aren't|do|does|did|don't|doesn't|didn't|has|have|had|should|shouldn't|shall|may|might|"
+    r"must|can|can't|could|will|would)\s+(?!you\b|we\b|u\b|ya\b)\w+",
+    r"\byes or no\b|\bor (?:not|no|nah)\s*\?|\b(?:right|correct|true|ok|okay|safe|legal)\s*\?\s*$",
 )
 # The speaker cannot know: asked for a private fact, an opinion, or something outside its reach.
 LACKS = any_of(

@@ -36,7 +36,7 @@ from solon.stages.sampling import SHARD, Draw, replies
 from solon.stages.sft import reference_loss
 from solon.text.template import Tokens
 
-VERSION = 2  # replies are drawn in the training type
+VERSION = 3  # "No" to a question is an answer
 PASSAGE = 512
 """Tokens of a passage that are read."""
 

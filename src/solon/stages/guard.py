@@ -34,7 +34,7 @@ from solon.stages._guard_page import page
 from solon.stages._guard_probe import fit_probe
 from solon.stages.sampling import SHARD, Draw
 
-VERSION = 1
+VERSION = 2
 TIERS = ("probe", "classifier", "critique")
 SYSTEMS: dict[str, tuple[str, ...]] = {
     "probe alone": ("probe",), "classifier alone": ("classifier",), "probe, classifier": ("probe", "classifier"),

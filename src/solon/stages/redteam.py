@@ -30,7 +30,7 @@ from solon.stages import models
 from solon.stages._redteam_page import page
 from solon.stages.sampling import Draw
 
-VERSION = 1
+VERSION = 2
 ROUND = 128  # attempts; what a killed campaign can lose
 SUFFIX = "suffix"
 EVEN, HUNT, REPLAY = "even", "hunt", "regression"

@@ -23,7 +23,7 @@ from solon.evals.cues import STEP
 from solon.evals.helpfulness import WORD, features
 from solon.evals.uncertainty_cues import right
 
-VERSION = 1
+VERSION = 2
 FILES = ("starter:skills",)
 CARD = Card(
     title="Fine-tuning skills",
