@@ -137,6 +137,10 @@ def test_commands_look_back(run, store, solon):
     assert shown.code == 0 and json.loads(shown.out)["ok"]
     row = next(store.get(run.models["sl"]).rows("rows"))["id"]
     assert solon("trace", "latest", row, "--runs", store.root).code == 0
+    listed = solon("trace", "latest", "--runs", store.root)
+    assert listed.code == 0 and all(f"{role}: " in listed.out for role in ("helpful", "sl", "aligned"))
+    every = json.loads(solon("trace", "latest", "--runs", store.root, "--json").out)
+    assert row in {one["id"] for one in every} and all(one["request"] for one in every)
     shown = solon("trace", "latest", "nobody", "--runs", store.root)
     assert shown.code == 2 and "near it" in shown.err
 

@@ -10,6 +10,7 @@ import typer
 from solon.cli.show import Json, Runs, clean, clock, console, emit, epilog, facts, group, plain, store, table
 from solon.core.errors import MissingError
 
+SOME, SHORT = 5, 90  # rows of a model that are shown to choose from, and characters of a request
 Run = Annotated[str, typer.Argument(help="A run's id, the beginning of one, or latest.", metavar="RUN")]
 
 
@@ -22,7 +23,7 @@ def attach(app: typer.Typer) -> None:
     runs.command("compare", epilog=epilog("solon runs compare latest quickstart-3f2a"))(compare)
     app.add_typer(runs, name="runs")
     app.command("verify", epilog=epilog("solon verify latest", "solon verify latest --steps 4 --samples 16"))(verify)
-    app.command("trace", epilog=epilog("solon trace latest rt-0007"))(trace)
+    app.command("trace", epilog=epilog("solon trace latest", "solon trace latest rt-0007"))(trace)
     app.command("report", epilog=epilog("solon report latest", "solon report latest --path"))(report)
 
 
@@ -159,17 +160,33 @@ def verify(
 
 def trace(
     run: Run,
-    row: Annotated[str, typer.Argument(help="The id of a row that a model was trained on.", metavar="ROW")],
+    row: Annotated[str, typer.Argument(help="The id of a row that a model was trained on; some are shown when left out.", metavar="[ROW]")] = "",
     runs: Runs = None,
     json: Json = False,
-) -> None:
+) -> None:  # fmt: skip
     """Walk from a trained row back to its prompt, response, critique, principle and label."""
     from solon.stages.runs import find
-    from solon.stages.trace import trace
+    from solon.stages.trace import trace, trained_rows
 
     place = store(runs, quiet=True)
-    value = trace(place, find(place, run), row)
+    found = find(place, run)
+    if not row:
+        rows = trained_rows(place, found)
+        emit(rows, json, lambda: _some(rows))
+        return
+    value = trace(place, found, row)
     emit(value, json, lambda: _tree(plain(value)))
+
+
+def _some(rows: list[dict[str, Any]]) -> None:
+    """A few rows of every model, spread over its training, to choose from."""
+    roles = list(dict.fromkeys(row["role"] for row in rows))
+    for role in roles:
+        own = [row for row in rows if row["role"] == role]
+        chosen = own[:: max(len(own) // SOME, 1)][:SOME]
+        typer.echo(f"{role}: {len(own)} rows, for instance")
+        table(("row", "from", "request"), ((row["id"], row["source"], clean(" ".join(row["request"].split()))[:SHORT]) for row in chosen))
+    typer.echo("solon trace RUN ROW walks back from one; --json lists all")
 
 
 def report(

@@ -43,6 +43,20 @@ def trace(store: Store, run: Run, row_id: str) -> Record:
     return {**shown, "sources": _sources(store, run, bool(revised), bool(answered), bool(pair), found)}
 
 
+def trained_rows(store: Store, run: Run) -> list[Record]:
+    """Every row that a model of the run was trained on: `{"role", "id", "source", "request"}`, in the order of training."""
+    return [
+        {"role": role, "id": row["id"], "source": row.get("source", ""), "request": _request(row)}
+        for role, id in run.models.items()
+        for row in store.get(id).rows("rows")
+    ]
+
+
+def _request(row: Record) -> str:
+    asked = [turn["content"] for turn in (row["prompt"] if "prompt" in row else row["messages"]) if turn["role"] == "user"]
+    return asked[-1] if asked else ""
+
+
 def _prompt_id(row_id: str, trained: dict[str, list[Record]]) -> str:
     """The prompt behind a row; a prompt's own id stands for all its rows."""
     rows = {row["id"] for many in trained.values() for row in many}
