@@ -25,11 +25,11 @@ import jax, numpy as np
 from solon.core.weights import init
 from solon.learn import lora, trainer
 from solon.learn.objectives import sft
-from solon.models.architecture import Architecture, spec
+from solon.models.architecture import LINEAR, Architecture, spec
 from solon.text.batches import Shape, batch
 from solon.text.template import Tokens
 
-steps, folder, pause = int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
+steps, folder = int(sys.argv[1]), Path(sys.argv[2])
 arch = Architecture("llama", layers=2, embed=32, heads=4, kv_heads=2, head_dim=8, mlp=64, vocab=97, context=64)
 params = lora.attach(arch, init(spec(arch), arch.sizes, seed=0), rank=4, alpha=8.0, seed=1)
 shape = Shape(lines=4, length=32, scored=128, rows=8)
@@ -52,15 +52,14 @@ def report(step, row):
 plan = trainer.Plan(steps=steps, learning_rate=1e-2, seed=3, checkpoint_seconds=0.5)
 loss = lambda trained, frozen, batch, key: sft.loss(arch, lora.put(frozen, trained), batch)
 result = trainer.train(loss, lora.adapter(params), params, batches, plan, folder / "checkpoints", report)
-lora.save(folder, result.trained, {"rank": 4, "alpha": 8.0, "targets": ["q"]})
+lora.save(folder, result.trained, {"rank": 4, "alpha": 8.0, "targets": list(LINEAR)})
 (folder / "told.json").write_text(json.dumps({"used": used, "losses": [row["loss"] for row in result.history], "from": result.resumed_from}))
 """
 
 
 def start(folder: Path, steps: int = STEPS) -> subprocess.Popen[str]:
     folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-c", TRAIN, str(steps), str(folder)]
-    return subprocess.Popen([*command, "0.5"], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, "-c", TRAIN, str(steps), str(folder)], stdout=subprocess.PIPE, text=True)
 
 
 def end(process: subprocess.Popen[str], folder: Path) -> dict[str, list[float]]:
