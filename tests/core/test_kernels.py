@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from solon.core import kernels
+from solon.core.compiled import machine
 from solon.core.dense import dense
 from solon.core.quantise import Int4, int4, quantise
 from solon.generate.engine import Engine, Request
@@ -103,8 +104,8 @@ def test_without_a_working_compiler_there_is_none(compiler: str, tmp_path: Path,
 
 
 def test_a_folder_that_others_can_write_is_not_trusted(tmp_path: Path) -> None:
-    (tmp_path / kernels.machine()).mkdir()
-    os.chmod(tmp_path / kernels.machine(), 0o777)
+    (tmp_path / machine()).mkdir()
+    os.chmod(tmp_path / machine(), 0o777)
     assert kernels.build(root=tmp_path) is None
 
 

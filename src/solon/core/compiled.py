@@ -39,9 +39,8 @@ def keep(environment: MutableMapping[str, str]) -> Path | None:
     if sys.platform != "linux" or choice.lower() in OFF or "JAX_COMPILATION_CACHE_DIR" in environment:
         return None
     try:
-        folder = Path(choice or Path.home() / ".cache" / "solon" / "compiled") / machine()
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not private(folder) or shutil.disk_usage(folder).free < SPARE:
+        folder = own_folder(Path(choice) if choice else Path.home() / ".cache" / "solon" / "compiled")
+        if folder is None or shutil.disk_usage(folder).free < SPARE:
             return None
         tidy(folder)
     except (OSError, RuntimeError):  # read-only, no home, a file in the way
@@ -90,10 +89,14 @@ def machine() -> str:
     return hashlib.sha256("\n".join([platform.machine(), str(cores), *said]).encode()).hexdigest()[:16]
 
 
-def private(folder: Path) -> bool:
-    """Whoever can write here can have this user run any code, so nobody else may."""
+def own_folder(root: Path) -> Path | None:
+    """The folder under `root` for machine code of this kind of processor, made if need be; none if others can write there: they
+    could have this user run any code. Raises `OSError` where it cannot be made."""
+    folder = root / machine()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     found = folder.stat()
-    return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and os.access(folder, os.W_OK)
+    mine = found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and os.access(folder, os.W_OK)
+    return folder if mine else None
 
 
 def _whole(path: Path) -> bool:

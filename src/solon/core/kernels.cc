@@ -15,7 +15,7 @@ namespace ffi = xla::ffi;
 namespace {
 
 constexpr int64_t HALF = 32;               // a byte holds weight i and weight i + 32 of a block of 64
-constexpr int64_t ALONE = int64_t{1} << 18;  // codes below which a second thread costs more than it brings
+constexpr int64_t ALONE = int64_t{1} << 18;  // fewer codes are left to one thread: a guess, not tuned
 
 #if defined(__AVX512F__)
 
@@ -135,8 +135,13 @@ struct Work {
 ffi::Error multiply(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi::U8> codes, ffi::Buffer<ffi::F32> largest,
                     ffi::Buffer<ffi::F32> levels, ffi::ResultBuffer<ffi::F32> out) {
   const auto shape = codes.dimensions();
+  if (shape.size() != 3) return ffi::Error::InvalidArgument("codes need three axes");
   const Row row{x.typed_data(),   codes.typed_data(), largest.typed_data(), levels.typed_data(),
                 out->typed_data(), shape[0],           shape[2]};
+  const bool fits = shape[1] == HALF && x.element_count() == static_cast<size_t>(row.blocks * 2 * HALF) &&
+                    largest.element_count() == static_cast<size_t>(row.blocks * row.outs) && levels.element_count() == 16 &&
+                    out->element_count() == static_cast<size_t>(row.outs);
+  if (!fits) return ffi::Error::InvalidArgument("expected x [blocks 64], codes [blocks 32 outs], largest [blocks 1 outs]");
   const int64_t strips = (row.outs + STRIP - 1) / STRIP;
   auto work = std::make_shared<Work>();  // a thread that comes too late still looks at it
   auto take = [=]() {

@@ -1,7 +1,7 @@
 """One row times a matrix in 4 bits by a kernel of our own, where XLA's loops are far from what memory gives.
 
 `kernels.cc` is built by the C++ compiler of the machine that runs it (a few seconds, once) and kept in
-`~/.cache/solon/kernels`, one folder for each kind of processor. Without a compiler, on another processor than x86 with AVX2, or
+`~/.cache/solon/kernels`, one folder for each kind of processor. Without a compiler, outside Linux on x86 with AVX2 (not tried), or
 with `SOLON_KERNELS=off` there is no kernel and everything computes as it would without this file.
 """
 
@@ -14,6 +14,7 @@ import platform
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,14 +26,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from solon.core.compiled import machine, private
+from solon.core.compiled import OFF, own_folder
 from solon.core.dense import F32, Axes, Leaf, Place, is_leaf
 from solon.core.quantise import BLOCK, LEVELS, Int4
 from solon.core.weights import Tree
 
 SOURCE = Path(__file__).with_suffix(".cc")
 NAME = "solon_int4_row"
-OFF = ("0", "off", "no", "false")
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-w")
 PATIENCE = 120  # seconds that a compiler may take
@@ -42,7 +42,7 @@ PATIENCE = 120  # seconds that a compiler may take
 def ready() -> bool:
     """Is the kernel there? Builds it where it can be built; never raises."""
     off = os.environ.get("SOLON_KERNELS", "").lower() in OFF
-    if off or platform.machine() not in ("x86_64", "AMD64") or jax.default_backend() != "cpu":
+    if off or sys.platform != "linux" or platform.machine() != "x86_64" or jax.default_backend() != "cpu":
         return False
     library = build()
     if library is None:
@@ -61,13 +61,14 @@ def build(flags: Sequence[str] = FLAGS, root: Path | None = None) -> Path | None
     compiler = shlex.split(os.environ.get("CXX") or next(filter(None, map(shutil.which, COMPILERS)), ""))
     named = hashlib.sha256("\n".join([SOURCE.read_text(), *flags, jax.__version__]).encode()).hexdigest()[:16]
     try:
-        folder = (root or Path.home() / ".cache" / "solon" / "kernels") / machine()
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        library = folder / f"{named}.so"
-        if not private(folder):
+        folder = own_folder(root or Path.home() / ".cache" / "solon" / "kernels")
+        if folder is None:
             return None
-        if library.exists() or not compiler:
-            return library if library.exists() else None
+        library = folder / f"{named}.so"
+        if library.exists():
+            return library
+        if not compiler:
+            return None
         with tempfile.TemporaryDirectory(dir=folder) as place:
             made = Path(place) / library.name
             command = [*compiler, *flags, "-I", jax.ffi.include_dir(), str(SOURCE), "-o", str(made)]
@@ -81,8 +82,8 @@ def build(flags: Sequence[str] = FLAGS, root: Path | None = None) -> Path | None
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class ByRow(Leaf):
-    """A matrix in 4 bits that a kernel multiplies by one row; more rows go the way of its `base`. For inference only: the
-    kernel has no derivative."""
+    """A matrix in 4 bits that a kernel multiplies by one row, float32 in and out; more rows go the way of its `base`. For inference
+    only: the kernel has no derivative."""
 
     base: Int4
 

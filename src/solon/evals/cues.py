@@ -44,8 +44,9 @@ DECLINES = any_of(
 NO = any_of(r"^(?:I(?:'m| am)(?: \w+)? |my apologies|apologies)?(?:sorry|apologi[sz]e)?,?\s*(?:but )?no(?:[.,!]|$)")
 YES_OR_NO = any_of(
     r"(?:^|[.?!;:,]\s+)(?:and |but |so |or |then |hey,? |ok,? |wait,? |please,? )*"
-    r"(?:is|are|am|was|were|isn't|aren't|do|does|did|don't|doesn't|didn't|has|have|had|should|shouldn't|shall|may|might|"
-    r"must|can|can't|could|will|would)\s+(?!you\b|we\b|u\b|ya\b)\w+",
+    r"(?:(?:is|are|am|was|were|isn't|aren't|does|did|doesn't|didn't|has|had|should|shouldn't|shall|may|might|"
+    r"must|can|can't|could|will|would)\s+(?!you\b|we\b|u\b|ya\b)\w+|"
+    r"(?:do|don't|have)\s+(?!you\b|we\b|u\b|ya\b)\w+[^.!?]*\?)",  # without a question mark these begin a command
     r"\byes or no\b|\bor (?:not|no|nah)\s*\?|\b(?:right|correct|true|ok|okay|safe|legal)\s*\?\s*$",
 )
 # The speaker cannot know: asked for a private fact, an opinion, or something outside its reach.
