@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -96,7 +98,18 @@ def tiny_packed(tiny_model: Model) -> Callable[[], Engine]:
     return lambda: Engine(replace(tiny_model, params=quantise(spec(tiny_model.arch), tiny_model.params, "int4", "")))
 
 
-@pytest.mark.parametrize("compiler", ["/nowhere/c++", "/bin/false"])
+def test_a_damaged_library_is_built_again(tmp_path: Path) -> None:
+    if not kernels.ready():
+        pytest.skip("no kernel here")
+    library = kernels.build(root=tmp_path / ".cache" / "solon" / "kernels")
+    assert library is not None
+    library.write_bytes(b"\x7fELF")
+    code = "from solon.core.kernels import ready; assert ready()"
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "HOME": str(tmp_path)})
+    assert library.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("compiler", ["/nowhere/c++", "/bin/false", "'"])
 def test_without_a_working_compiler_there_is_none(compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", compiler)
     assert kernels.build(root=tmp_path) is None

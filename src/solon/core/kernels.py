@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from math import prod
@@ -44,23 +45,26 @@ def ready() -> bool:
     off = os.environ.get("SOLON_KERNELS", "").lower() in OFF
     if off or sys.platform != "linux" or platform.machine() != "x86_64" or jax.default_backend() != "cpu":
         return False
-    library = build()
-    if library is None:
-        return False
-    try:
-        handler = getattr(ctypes.CDLL(str(library)), NAME)
-        jax.ffi.register_ffi_target(NAME, jax.ffi.pycapsule(handler), platform="cpu")
-    except (OSError, AttributeError):
-        return False
-    return True
+    for _ in range(2):  # a library that a crash damaged is built again
+        library = build()
+        if library is None:
+            return False
+        try:
+            handler = getattr(ctypes.CDLL(str(library)), NAME)
+            jax.ffi.register_ffi_target(NAME, jax.ffi.pycapsule(handler), platform="cpu")
+            return True
+        except (OSError, AttributeError):
+            with suppress(OSError):
+                library.unlink()
+    return False
 
 
 def build(flags: Sequence[str] = FLAGS, root: Path | None = None) -> Path | None:
     """The library under `root`, built if it is not there; None where that cannot be done. Its name says what it was built
     from: the source, the flags, JAX's version, and the folder says for which processor."""
-    compiler = shlex.split(os.environ.get("CXX") or next(filter(None, map(shutil.which, COMPILERS)), ""))
-    named = hashlib.sha256("\n".join([SOURCE.read_text(), *flags, jax.__version__]).encode()).hexdigest()[:16]
     try:
+        compiler = shlex.split(os.environ.get("CXX") or next(filter(None, map(shutil.which, COMPILERS)), ""))
+        named = hashlib.sha256("\n".join([SOURCE.read_text(), *flags, jax.__version__]).encode()).hexdigest()[:16]
         folder = own_folder(root or Path.home() / ".cache" / "solon" / "kernels")
         if folder is None:
             return None
@@ -73,8 +77,10 @@ def build(flags: Sequence[str] = FLAGS, root: Path | None = None) -> Path | None
             made = Path(place) / library.name
             command = [*compiler, *flags, "-I", jax.ffi.include_dir(), str(SOURCE), "-o", str(made)]
             subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
+            with made.open("rb") as written:
+                os.fsync(written.fileno())
             os.replace(made, library)  # whole or not at all, also with two processes at it
-    except (OSError, RuntimeError, subprocess.SubprocessError):
+    except (OSError, RuntimeError, ValueError, subprocess.SubprocessError):
         return None
     return library
 
