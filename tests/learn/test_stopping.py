@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from solon.core import checkpoints
+from solon.learn import lora
 from solon.learn.stopping import Stopping
 from solon.learn.trainer import Plan, Result, optimiser, train
+from solon.models.load import Model
 
 PLAN = Plan(steps=20, learning_rate=0.1, schedule="constant", checkpoint_seconds=0)
 START = {"x": jnp.float32(0.0)}
@@ -106,3 +108,15 @@ def test_norms_and_biases_do_not_decay() -> None:
     changes, _ = optimise.update(jax.tree.map(jnp.zeros_like, arrays), optimise.init(arrays), arrays)
     np.testing.assert_allclose(changes["blocks/q"]["w"], -0.05, rtol=1e-6)
     assert all(float(jnp.abs(x).max()) == 0 for name, x in changes.items() for x in x.values() if name != "blocks/q")
+
+
+@pytest.mark.parametrize(("kind", "kept"), [("dora", "m"), ("ia3", "by")])
+def test_what_multiplies_the_base_does_not_decay(kind: str, kept: str, tiny_model: Model) -> None:
+    """DoRA's lengths and IA3's factors at zero would be a layer that is switched off, and not one that is as it was."""
+    arrays = lora.adapter(lora.attach(tiny_model.arch, tiny_model.params, rank=2, alpha=4.0, seed=0, targets=lora.TARGETS["ia3"], kind=kind))
+    optimise = optimiser(Plan(steps=4, learning_rate=0.5, schedule="constant", decay=0.1))
+    changes, _ = optimise.update(jax.tree.map(jnp.zeros_like, arrays), optimise.init(arrays), arrays)
+    for name, parts in arrays.items():
+        for part, x in parts.items():
+            np.testing.assert_allclose(changes[name][part], 0.0 if part == kept else -0.05 * x, rtol=1e-6)
+        assert float(jnp.abs(parts[kept]).min()) > 0

@@ -66,15 +66,16 @@ def learning_rates(plan: Plan) -> optax.Schedule:
 
 
 def optimiser(plan: Plan) -> optax.GradientTransformation:
-    """AdamW with clipping by the global norm; norms and biases do not decay."""
+    """AdamW with clipping by the global norm; what `decaying` leaves out does not decay."""
     mask = decaying if plan.decay else None
     adam = optax.adamw(learning_rates(plan), b1=plan.betas[0], b2=plan.betas[1], weight_decay=plan.decay, mask=mask)
     return optax.chain(optax.clip_by_global_norm(plan.clip), adam)
 
 
 def decaying(trained: Tree) -> Tree:
-    """Which trained arrays decay, by their names."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: not re.search("norm|bias", path_name(path)), trained)
+    """Which trained arrays decay, by their names: not norms and biases, nor the lengths `m` of DoRA and the factors `by` of
+    IA3, which start at the base's lengths and at one: towards zero they would fade out the weight itself."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: not re.search("norm|bias|/(m|by)$", path_name(path)), trained)
 
 
 def _programs(loss: Loss, optimise: optax.GradientTransformation) -> tuple[Callable[..., Any], Callable[..., Any]]:
