@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from safetensors import safe_open
 
-from solon.core.artifacts import Artifact, Store
+from solon.core.artifacts import Artifact, Draft, Silent, Store
 from solon.core.config import build
 from solon.core.dense import LoRA, is_adapter
-from solon.core.errors import ConfigError, DataError, TrainingError
+from solon.core.errors import ConfigError, DataError, StorageError, TrainingError
 from solon.core.keys import rng
 from solon.core.records import Demonstration, as_messages
 from solon.core.weights import init, named
@@ -22,7 +24,7 @@ from solon.models.architecture import LINEAR, Architecture, spec
 from solon.models.load import Model
 from solon.stages import recipe, sft
 from solon.stages.dpo import Dpo
-from solon.stages.fit import LATER, Early, Fit
+from solon.stages.fit import LATER, Early, Fit, write_result
 from solon.stages.gate import Gate, gate
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -125,6 +127,33 @@ def test_full_fine_tuning_is_a_stage_like_any_other(tmp_path: Path, tiny_model: 
     back = lora.load_onto(tiny_model.arch, tiny_model.params, made.path)
     moved = {name for name, parts in lora.adapter(back).items() if float(np.abs(parts["w"] - named(tiny_model.params)[name]).max()) > 1e-4}
     assert moved == set(named(tiny_model.params))
+
+
+def test_the_digest_is_that_of_the_file(tmp_path: Path, tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that changes one bit of the adapter on its way is noticed, and no stage is finished with it."""
+    config = Fit(rank=2)
+    result = trainer.Result(lora.adapter(config.attached(tiny_model, seed=1)))
+    good, bad = (Draft(name, tmp_path / name, Silent()) for name in ("good", "bad"))
+    for draft in (good, bad):
+        draft.path.mkdir()
+    write_result(good, config, result)
+    with safe_open(good.path / "adapter.safetensors", framework="numpy") as f:
+        sha = hashlib.sha256()
+        for name in sorted(f.keys()):
+            leaf, part = name.rsplit(".", 1)
+            sha.update(f"['{leaf}']['{part}']".encode() + f.get_tensor(name).tobytes())
+    assert good.facts["digest"] == sha.hexdigest()
+    save = lora.save
+
+    def damaged(folder: Path, *rest: Any) -> None:
+        save(folder, *rest)
+        path = folder / "adapter.safetensors"
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+
+    monkeypatch.setattr(lora, "save", damaged)
+    with pytest.raises(StorageError, match="not the one that was trained"):
+        write_result(bad, config, result)
 
 
 @pytest.mark.slow

@@ -179,8 +179,8 @@ def save(folder: Path, trained: dict[str, dict[str, Any]], settings: dict[str, A
     save_file(tensors, folder / "adapter.safetensors", metadata={"lora": json.dumps(settings, sort_keys=True)})
 
 
-def load_onto(arch: Architecture, params: Tree, folder: Path) -> Tree:
-    """Attach a saved adapter to a model; a base that was quantised for training is quantised again."""
+def stored(folder: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]]:
+    """Arrays and settings of a saved adapter as they lie on the disk. Raises `ModelError` for a file that cannot be read."""
     import json
 
     from safetensors import SafetensorError, safe_open
@@ -189,22 +189,29 @@ def load_onto(arch: Architecture, params: Tree, folder: Path) -> Tree:
     try:
         with safe_open(path, framework="numpy") as f:
             settings = json.loads(f.metadata()["lora"])
-            form = {name: settings[name] for name in ("rank", "alpha", "targets")}
-            form |= {name: settings[name] for name in ("kind", "ranks") if name in settings}
-            tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 (not a dict)
+            absent = {"rank", "alpha", "targets"} - set(settings)
+            if absent:
+                raise KeyError(f"no {', '.join(sorted(absent))}")
+            trained: dict[str, dict[str, np.ndarray]] = {}
+            for name in f.keys():  # noqa: SIM118 (not a dict)
+                leaf, part = name.rsplit(".", 1)
+                trained.setdefault(leaf, {})[part] = f.get_tensor(name)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"the adapter {path.name} cannot be read", got=error, fix="run the stage again") from error
+    return trained, settings
+
+
+def load_onto(arch: Architecture, params: Tree, folder: Path) -> Tree:
+    """Attach a saved adapter to a model; a base that was quantised for training is quantised again."""
+    trained, settings = stored(folder)
+    form = {name: settings[name] for name in ("rank", "alpha", "targets", "kind", "ranks") if name in settings}
     if "quantise" in settings:
         params = quantise(spec(arch), params, settings["quantise"])
     fresh = attach(arch, params, seed=0, **form)
     expected = {f"{name}.{part}": x.shape for name, parts in adapter(fresh, form["targets"]).items() for part, x in parts.items()}
-    got = {name: x.shape for name, x in tensors.items()}
+    got = {f"{name}.{part}": x.shape for name, parts in trained.items() for part, x in parts.items()}
     if got != expected:
         wrong = sorted(name for name in got.keys() | expected.keys() if got.get(name) != expected.get(name))[0]
         fix = "use the model on which it was trained"
         raise ModelError(f"the adapter does not fit the model: {wrong}", got=got.get(wrong), expected=expected.get(wrong), fix=fix)
-    trained: dict[str, dict[str, Any]] = {}
-    for name, x in tensors.items():
-        leaf, part = name.rsplit(".", 1)
-        trained.setdefault(leaf, {})[part] = jnp.asarray(x)
-    return put(fresh, trained)
+    return put(fresh, jax.tree.map(jnp.asarray, trained))

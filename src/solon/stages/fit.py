@@ -16,7 +16,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from solon.core.artifacts import Draft, Record
 from solon.core.config import Config
-from solon.core.errors import DataError
+from solon.core.errors import DataError, StorageError
 from solon.core.keys import seed_of
 from solon.core.quantise import quantise
 from solon.core.weights import Tree
@@ -218,12 +218,17 @@ def fit(draft: Draft, course: Course) -> trainer.Result:
 
 
 def write_result(draft: Draft, config: Fit, result: trainer.Result) -> None:
-    """Write what a training came to: readings, adapter, history, and the adapter's digest."""
+    """Write what a training came to: readings, adapter, history, and the digest of the adapter as it lies on the disk.
+
+    Raises `StorageError` where that is not what was trained.
+    """
     if result.readings:
         draft.write("readings.json", result.readings)
     lora.save(draft.path, result.trained, config.saved)
     draft.write("history.json", result.history)
-    draft.facts["digest"] = digest(result.trained)
+    draft.facts["digest"] = digest(lora.stored(draft.path)[0])
+    if draft.facts["digest"] != digest(result.trained):
+        raise StorageError("the adapter read back is not the one that was trained", fix="look at the disk, then run the stage again")
 
 
 def usable(rows: Sequence[Record]) -> None:
