@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -335,6 +336,33 @@ def test_a_merged_folder_that_was_changed_is_refused(made: dict[str, str], place
     with pytest.raises(ConfigError, match="cannot be undone|can be undone"):
         adapters.unmerge(Path(base_folder), made["a"], place, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_bottleneck_is_not_sent_where_it_cannot_go(tiny_model: Model, tmp_path: Path) -> None:
+    """Advice that always fails is none: only what can be merged is told to leave as a merged model."""
+    attach = partial(lora.attach, tiny_model.arch, rank=2, alpha=4.0, seed=0)
+    stuck = replace(tiny_model, params=attach(attach(tiny_model.params, kind="bottleneck", targets=("o",)), targets=("o",)))
+    with pytest.raises(ModelError, match="(?s)Bottleneck.*cannot be merged either") as refused:
+        export(stuck, "tiny", tmp_path / "out", Order("peft"))
+    assert "--to hf" not in str(refused.value)
+    with pytest.raises(ModelError, match="cannot be merged"):
+        export(stuck, "tiny", tmp_path / "out", Order("hf"))
+    scaled = replace(tiny_model, params=attach(tiny_model.params, kind="ia3", targets=("k",)))
+    with pytest.raises(ModelError, match="(?s)Scaled.*--to hf"):
+        export(scaled, "tiny", tmp_path / "out", Order("peft"))
+    export(scaled, "tiny", tmp_path / "out", Order("hf"))
+
+
+def test_an_adapter_is_the_same_one_however_it_is_laid_out(chain: Model, tmp_path: Path) -> None:
+    """Ranks filled up with zeros and scales moved into b do not make it another; a last bit does."""
+    found = found_deltas(chain)
+    back = found_deltas(with_deltas(chain, found))
+    module = "model.layers.0.self_attn.k_proj"
+    assert found[module].rank < back[module].rank and found[module].scale != back[module].scale
+    assert deltas.digest(found) == deltas.digest(back)
+    other = found[module].b.copy()
+    other[0, 0] = np.nextafter(other[0, 0], np.float32(9))
+    assert deltas.digest({**found, module: replace(found[module], b=other)}) != deltas.digest(found)
 
 
 def test_bare_takes_every_adapter_off(chain: Model, tiny_model: Model) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from solon.core import plugins
 from solon.core.adapters import DoRA
-from solon.core.dense import LoRA, is_adapter, kept
+from solon.core.dense import LoRA, is_adapter, kept, mergeable
 from solon.core.errors import ModelError
 from solon.core.weights import Tree, Weight, is_weight, named
 from solon.models.architecture import Architecture, spec
@@ -71,11 +71,14 @@ def of_params(arch: Architecture, params: Tree) -> Deltas:
 def _chain(path: str, leaf: Any) -> list[LoRA | DoRA]:
     """A leaf's adapters, innermost first. Raises `ModelError` for one that is not a sum of a base and a low-rank delta."""
     out: list[LoRA | DoRA] = []
+    outermost = leaf
     while is_adapter(leaf):
         alone = not out and not is_adapter(leaf.base)
         if not (type(leaf) is LoRA or (type(leaf) is DoRA and alone)) or kept(leaf.base) is not None:
             kind = "LoRA over a pruned weight" if type(leaf) is LoRA else type(leaf).__name__ + ("" if alone else " in a chain")
             fix = "write the merged model instead: solon export MODEL --to hf OUT"
+            if not mergeable(outermost):  # there is no format but Solon's own that holds it
+                fix = "it cannot be merged either, so it works in Solon only, by its name; to take one elsewhere, train kind: lora"
             raise ModelError(f"the adapter on {path} is no low-rank delta, so it cannot be written as one", got=kind, fix=fix)
         out.insert(0, leaf)
         leaf = leaf.base
@@ -170,12 +173,14 @@ def array(delta: Delta) -> np.ndarray:
 
 
 def digest(deltas: Deltas) -> str:
-    """SHA-256 over names, scales and numbers."""
+    """SHA-256 over names and numbers. Columns that are zero and where the scale stands do not count: an adapter that was
+    filled up to the largest rank in one format is the same one."""
     sha = hashlib.sha256()
     for module in sorted(deltas):
         delta = deltas[module]
-        sha.update(f"{module} {delta.rank} {delta.scale!r}\n".encode())
-        for x in (delta.a, delta.b, *(() if delta.m is None else (delta.m,))):
+        used = delta.a.any(1) & delta.b.any(0)
+        sha.update(f"{module} {used.sum()}\n".encode())
+        for x in (delta.a[used], delta.b[:, used] * np.float32(delta.scale), *(() if delta.m is None else (delta.m,))):
             sha.update(np.ascontiguousarray(x, "<f4").tobytes())
     return sha.hexdigest()
 
