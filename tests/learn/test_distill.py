@@ -16,7 +16,7 @@ from solon.core.errors import ConfigError, ModelError
 from solon.core.quantise import EVERYTHING, Int4, quantise
 from solon.core.weights import abstract
 from solon.learn import lora
-from solon.learn.merging import base_kind, cost, merge_quantised
+from solon.learn.merging import base_form, cost, merge_quantised
 from solon.learn.objectives import distill
 from solon.models.architecture import Architecture, spec
 from solon.models.block import forward
@@ -147,7 +147,7 @@ def test_the_cost_of_merging_is_the_divergence_of_whole_logits() -> None:
     base = quantise(spec(STUDENT), PARAMS, "int4")
     params = trained(base, 0.2)
     after, paid = merge_quantised(STUDENT, params, TOKENS, limit=None)
-    assert base_kind(after) == "int4" and isinstance(after["blocks"]["q"], Int4)
+    assert base_form(params) == base_form(after) == "int4" and isinstance(after["blocks"]["q"], Int4)
     theirs, ours = (jax.nn.log_softmax(logits_of(STUDENT, p, TOKENS)) for p in (params, after))
     kl = np.asarray(jnp.sum(jnp.exp(theirs) * (theirs - ours), -1))
     np.testing.assert_allclose(paid.kl, kl.mean(), rtol=1e-3)
@@ -168,5 +168,9 @@ def test_eight_bits_cost_less_than_four_and_a_plain_base_has_to_say_its_kind() -
     params = trained(PARAMS, 0.1)
     paid = {kind: merge_quantised(STUDENT, params, TOKENS, kind=kind, limit=None, where=EVERYTHING)[1].kl for kind in ("int8", "int4")}
     assert 0 < paid["int8"] < paid["int4"]
-    with pytest.raises(ModelError, match="not quantised in one way"):
+    with pytest.raises(ModelError, match="the base is not quantised"):
         merge_quantised(STUDENT, params, TOKENS)
+    assert base_form(params) is None
+    blocks = {**params["blocks"], "q": quantise(spec(STUDENT), params, "int4")["blocks"]["q"]}
+    with pytest.raises(ModelError, match="(?s)not quantised in one way.*int4 and int8"):
+        merge_quantised(STUDENT, {**quantise(spec(STUDENT), params, "int8"), "blocks": blocks | {"k": quantise(spec(STUDENT), params, "int8")["blocks"]["k"]}}, TOKENS)

@@ -41,10 +41,10 @@ def listing(
             typer.echo("no adapters yet; a recipe makes some (solon align RECIPE), or import one (solon adapters import)")
             return
         table(
-            ("adapter", "role", "base", "rank", "alpha", "on", "parameters", "bytes"),
+            ("adapter", "role", "base", "base in", "kind", "rank", "alpha", "on", "parameters", "bytes"),
             (
                 (
-                    row["name"], "\n".join(row["roles"]), row["base"], row["rank"], row["alpha"],
+                    row["name"], "\n".join(row["roles"]), row["base"], _form(row), row["kind"], row["rank"], row["alpha"],
                     " ".join(row["targets"] or []), size(row["parameters"]), size(row["bytes"], "B"),
                 )
                 for row in rows
@@ -53,6 +53,11 @@ def listing(
         )  # fmt: skip
 
     emit(rows, json, human)
+
+
+def _form(row: dict[str, Any]) -> str:
+    """The form of the base below an adapter."""
+    return "plain" if row.get("quantise", "none") == "none" else str(row["quantise"])
 
 
 def bring_in(
@@ -73,7 +78,7 @@ def bring_in(
 
 
 def _stored(made: dict[str, Any], out: Path) -> None:
-    pairs = {"written": out, "base": made["base"], "rank": made["rank"], "alpha": f"{made['alpha']:g}", "on": " ".join(made["targets"])}
+    pairs = {"written": out, "base": made["base"], "base in": _form(made), "rank": made["rank"], "alpha": f"{made['alpha']:g}", "on": " ".join(made["targets"])}
     if "relative_error" in made:
         worst = made["worst"]
         pairs["error"] = (
@@ -87,6 +92,9 @@ def merge(
     model: Model,
     out: Out,
     kind: Kind = "f32",
+    quantise: Annotated[
+        str | None, typer.Option("--quantise", metavar="FORM", help="Round the sum to int8 or int4, and say what that costs.")
+    ] = None,
     max_kl: Most = None,
     force: Force = False,
     runs: Runs = None,
@@ -94,15 +102,18 @@ def merge(
 ) -> None:
     """Add a model's adapters into its weights, as a Hugging Face folder that can be unmerged.
 
-    OUT/unmerge.npz holds what makes the base's bits exact again. Merging one adapter twice is refused.
+    OUT/unmerge.npz holds what makes the base's bits exact again. Merging one adapter twice is refused. With --quantise, OUT
+    holds the numbers of int8 or int4 in float32: rounding them again changes nothing, and the files are no smaller. Above
+    0.01 nats a token it is refused unless --max-kl says otherwise.
     """
     from solon.stages import adapters as stage
     from solon.stages.export import Order
 
     order = Order("hf", kind, force, max_kl)
     order.check()
+    stage.check_kind(quantise, order)
     place = store(runs, quiet=json)
-    made = stage.merge(model, place, out, order, place.progress)
+    made = stage.merge(model, place, out, order, place.progress, quantise)
     emit({**made, "path": out}, json, lambda: told(made, out))
 
 
@@ -119,7 +130,14 @@ def unmerge(
 
     place = store(runs, quiet=json)
     made = stage.unmerge(merged, adapter, place, out, force, place.progress)
-    emit({**made, "path": out}, json, lambda: facts({"written": out, "base restored": made["restored"]}))
+    emit({**made, "path": out}, json, lambda: facts({"written": out, **_restored(made)}))
+
+
+def _restored(made: dict[str, Any]) -> dict[str, str]:
+    """What came out of a merged model: the published weights, or rounded ones where the adapter was trained over them."""
+    if not made["base_form"]:
+        return {"base restored": made["restored"]}
+    return {"restored": f"{made['restored']} (the base rounded to {made['base_form']}, as it was trained on; not the published weights)"}
 
 
 def combine(

@@ -62,13 +62,17 @@ def export(
 
 def told(made: dict[str, Any], out: Path) -> None:
     """What was written and how it compares, for people."""
-    check = made["check"]
+    from solon.stages.export import paid_text
+
+    check, paid = made["check"], made.get("cost")
     facts({
         "written": f"{out} ({size(sum(path.stat().st_size for path in out.iterdir()), 'B')})",
         "format": f"{made['format']}, {made['type']}",
         "largest difference of a logit": f"{check['largest_difference']:.3g} (logits spread by {check['spread']:.3g})",
         "mean KL divergence": f"{check['mean_kl']:.3g} nats a token, {check['tokens']} tokens of a fixed text",
         "same most likely token": f"{100 * check['same_top']:.1f} %",
+        **({"base in training": f"rounded to {made['base_form']}"} if made["base_form"] else {}),
+        **({"cost": f"{paid_text(paid)}, for {paid['of']}"} if paid else {}),
         "weights": made["weights"],
         "chat template": made["chat_template"] or "none",
     })  # fmt: skip

@@ -194,6 +194,12 @@ def _quantised(w: Weight, leaf: Any, kind: str) -> Any:
     return int8(array, stacked, n_in, low)
 
 
+def forms(tree: Tree) -> list[str]:
+    """The kinds in which a tree holds matrices, those below adapters included; none for plain weights."""
+    leaves = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, Int8 | Int4))
+    return sorted({"int8" if isinstance(leaf, Int8) else "int4" for leaf in leaves if isinstance(leaf, Int8 | Int4)})
+
+
 def dequantise(tree: Tree) -> Tree:
     """The same weights with every quantised matrix as a plain array of the type it computes in; adapters stay."""
 

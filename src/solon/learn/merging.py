@@ -1,4 +1,5 @@
-"""Adapters merged into a quantised base: what the second rounding costs is measured before it is accepted."""
+"""Adapters over a quantised base: what it costs to merge and round again, or to leave that base for another one, is measured
+before it is accepted."""
 
 from __future__ import annotations
 
@@ -9,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solon.core.dense import dense, is_adapter, merge
+from solon.core.dense import dense, merge
 from solon.core.errors import ModelError
-from solon.core.quantise import BLOCKS, Int4, Int8, quantise
+from solon.core.quantise import BLOCKS, KINDS, forms, quantise
 from solon.core.weights import Tree
 from solon.learn.objectives.distill import divergence
 from solon.models.architecture import Architecture, spec
@@ -66,27 +67,27 @@ def merge_quantised(
 
     Raises `ModelError` where it costs more than `limit` nats a token on `tokens_bt`; None accepts any cost.
     """
-    kind = kind or base_kind(params)
+    kind = kind or base_form(params)
+    if kind is None:
+        raise ModelError("the base is not quantised", expected=" or ".join(KINDS), fix="say the kind, or merge without quantising")
     after = quantise(spec(arch), merge(params), kind, where)
     paid = cost(arch, params, after, tokens_bt)
-    if limit is not None and not paid.kl <= limit:
-        fix = "keep the adapter beside the base, merge into a wider type, or accept the cost with a higher limit"
-        expected = f"at most {limit:g} nats a token"
-        raise ModelError(f"merging and rounding to {kind} changes the model too much", got=paid, expected=expected, fix=fix)
-    return after, paid
+    fix = "keep the adapter beside the base, merge into a wider type, or accept the cost with a higher limit"
+    return after, within(paid, limit, f"merging and rounding to {kind} changes the model too much", fix)
 
 
-def base_kind(params: Tree) -> str:
-    """How the base below a model's adapters is quantised. Raises `ModelError` if it is not, or not in one way."""
-    found: set[str] = set()
+def within(paid: Cost, limit: float | None, what: str, fix: str) -> Cost:
+    """The cost itself. Raises `ModelError` (`what`, `fix`) above `limit` nats a token; None accepts any, but not a NaN."""
+    if not paid.kl <= (np.inf if limit is None else limit):
+        expected = "a number" if limit is None else f"at most {limit:g} nats a token"
+        raise ModelError(what, got=paid, expected=expected, fix=fix)
+    return paid
 
-    def look(leaf: object) -> None:
-        while is_adapter(leaf):
-            leaf = leaf.base  # type: ignore[attr-defined]
-        found.update(name for name, form in (("int8", Int8), ("int4", Int4)) if isinstance(leaf, form))
 
-    jax.tree.map(look, params, is_leaf=lambda node: is_adapter(node) or isinstance(node, Int8 | Int4))
-    if len(found) != 1:
-        fix = "say the kind, or merge without quantising"
-        raise ModelError("the base is not quantised in one way", got=", ".join(sorted(found)) or "not at all", expected="int8 or int4", fix=fix)
-    return found.pop()
+def base_form(params: Tree) -> str | None:
+    """How the base below a model's adapters is quantised: `int8`, `int4`, or None for plain weights. Raises `ModelError` if
+    not in one way."""
+    found = forms(params)
+    if len(found) > 1:
+        raise ModelError("the base is not quantised in one way", got=" and ".join(found), expected="one of them", fix="quantise it in one way")
+    return found[0] if found else None

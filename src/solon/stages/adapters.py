@@ -6,22 +6,28 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from solon.core.artifacts import Record, Silent, Store, write_text
 from solon.core.errors import ConfigError, ModelError, StorageError
 from solon.core.folders import MARK, check_free, whole
+from solon.core.quantise import KINDS, quantise
+from solon.core.weights import Tree
 from solon.learn import lora
+from solon.learn.merging import base_form, merge_quantised
 from solon.models import deltas
+from solon.models.architecture import spec
 from solon.models.deltas import Delta, Deltas
 from solon.models.formats import LazyTensors, peft, read, safetensors
 from solon.models.formats.gguf_vocabulary import template_of
 from solon.models.formats.hf_config import hf_config
 from solon.models.load import Model, from_checkpoint, lazy_tensors
-from solon.stages.export import Order, bare, compare, finish, found_deltas, record
+from solon.stages.export import Order, bare, compare, cost_record, finish, found_deltas, history, prose, record
 from solon.stages.models import (
     BASE,
     adapters,
@@ -43,25 +49,38 @@ def bring_in(folder: Path, name: str, out: Path, force: bool = False) -> Record:
     """A PEFT adapter as a folder that Solon loads by its path. Raises `ModelError` for what Solon does not represent."""
     check_free(out, force)
     found, said = peft.read(folder)
-    model = ready(base(name, "float32"))
-    return _store(model, name, found, out, force, {"made": "imported from PEFT", "base_in_peft": said})
+    model, form = ready(base(name, "float32")), peft.base_form(folder)
+    return _store(model, name, found, form, out, force, {"made": "imported from PEFT", "base_in_peft": said})
 
 
 def combine(many: Sequence[tuple[str, float]], store: Store, out: Path, rank: int | None = None, force: bool = False) -> Record:
-    """The weighted sum of adapters of one base, exactly, or cut to a rank by SVD with the error stated."""
+    """The weighted sum of adapters of one base in one form, exactly, or cut to a rank by SVD with the error stated."""
     check_free(out, force)
     models = [(name, resolve(name, store, "float32"), weight) for name, weight in many]
     _one_base(models[0][1], *(model for _, model, _ in models[1:]))
+    form = _one_form(models[0][1], *(model for _, model, _ in models[1:]))
     whole_sum = deltas.combined([(found_deltas(model), weight) for _, model, weight in models])
     kept = {module: deltas.truncated(delta, rank) for module, delta in whole_sum.items()} if rank else whole_sum
     facts = {"made": "combined", "parts": [list(one) for one in many], **_error(whole_sum, kept)}
-    return _store(models[0][1], published(many[0][0], store), kept, out, force, facts)
+    return _store(models[0][1], published(many[0][0], store), kept, form, out, force, facts)
 
 
 def _one_base(first: Model, *others: Model) -> None:
     for other in others:
         if other.digest != first.digest:
             raise ConfigError("the adapters lie on different base models", got=f"{other.name} on {other.digest[:16]}", expected=first.digest[:16])
+
+
+def _one_form(first: Model, *others: Model) -> str | None:
+    """How the base of all of them was held in training. A sum over the one form would answer for rounding that another
+    adapter never saw."""
+    form = base_form(first.params)
+    for other in others:
+        if base_form(other.params) != form:
+            got = f"{first.name} over {form or 'plain weights'}, {other.name} over {base_form(other.params) or 'plain weights'}"
+            fix = "combine adapters trained over one form (solon adapters list shows it)"
+            raise ConfigError("the adapters were trained over one base in different forms", got=got, fix=fix)
+    return form
 
 
 def _error(exact: Deltas, kept: Deltas) -> Record:
@@ -77,19 +96,29 @@ def _error(exact: Deltas, kept: Deltas) -> Record:
     }  # fmt: skip
 
 
-def _store(model: Model, name: str, found: Deltas, out: Path, force: bool, facts: Mapping[str, Any]) -> Record:
-    """Write `adapter.safetensors` and the name of its base, read both back, and compare with the numbers meant."""
+def _store(model: Model, name: str, found: Deltas, form: str | None, out: Path, force: bool, facts: Mapping[str, Any]) -> Record:
+    """Write `adapter.safetensors` and the name of its base, read both back, and compare with the numbers meant.
+
+    `form` is how the base was quantised in training; who loads the adapter then gets it over a base in that form again.
+    """
     trained, settings = deltas.to_trained(model.arch, found)
+    settings |= {"quantise": form} if form else {}
+    rounded = base_form(model.params) is not None
+    plain = base(name, "float32").params if rounded else bare(model)
     local = Path(name).expanduser()
     base_name = str(local.resolve()) if local.exists() else name  # a path has to hold from any working directory
     with whole(out, force) as folder:
         lora.save(folder, trained, settings)
         write_text(folder / BASE, json.dumps({"base": base_name, "digest": model.digest}, indent=1) + "\n")
-        back = deltas.of_params(model.arch, lora.load_onto(model.arch, bare(model), folder))
+        params = lora.load_onto(model.arch, plain, folder)
+        back = deltas.of_params(model.arch, params)
         error = max(_gap(found[module], back[module]) for module in found)
         error = max([error, *(float(np.abs(x.m - back[module].m).max()) for module, x in found.items() if x.m is not None)])  # type: ignore[operator]
         if set(back) != set(found) or not error <= 1e-6:
             raise ModelError("the adapter read back is not the one that was written", got=f"relative error {error:.2g}", expected="at most 1e-06")
+        if rounded and not _same(bare(model), bare(replace(model, params=params))):
+            fix = "train both adapters over one form of the base"
+            raise ModelError(f"the base of {model.name} was rounded twice, which no stored adapter can say", expected=f"{form} of the published weights", fix=fix)
         made = {
             "format": "solon-adapter", "base": base_name, "base_digest": model.digest, "licence": model.licence, **settings,
             "adapter": deltas.digest(back), "modules": len(found), "read_back_error": error, **facts,
@@ -98,38 +127,70 @@ def _store(model: Model, name: str, found: Deltas, out: Path, force: bool, facts
     return made
 
 
+def _same(one: Tree, other: Tree) -> bool:
+    """Are two trees the same to the bit?"""
+    xs, ys = jax.tree.leaves(one), jax.tree.leaves(other)
+    return len(xs) == len(ys) and all(np.array_equal(x, y) for x, y in zip(xs, ys, strict=True))
+
+
 def _gap(p: Delta, q: Delta) -> float:
     return deltas.difference(p, q) / (deltas.norm(p) or 1.0)
 
 
-def merge(name: str, store: Store, out: Path, order: Order, progress: Any = None) -> Record:
-    """A model with its adapters added into its weights, as a Hugging Face folder, and what `unmerge` needs to undo it."""
+def merge(name: str, store: Store, out: Path, order: Order, progress: Any = None, kind: str | None = None) -> Record:
+    """A model with its adapters added into its weights, as a Hugging Face folder, and what `unmerge` needs to undo it.
+
+    `kind`, `int8` or `int4`, rounds the sum to that form, and the KL divergence that this costs is in the record. The folder
+    holds the numbers of that form in float32: rounding them again gives the same ones. Raises `ModelError` where it
+    costs more than the order allows.
+    """
+    check_kind(kind, order)
     check_free(out, order.force)
     source = published(name, store)
-    before = _history(source)
+    before = history(source)
     model = resolve(name, store, "float32")
     found = _not_merged(model, before)
     progress = progress or Silent()
     names = deltas.tensor_names(model.arch)
     plain = lazy_tensors(model.arch, names, bare(model))
+    meant, change = _rounded(model, kind, order)
     with whole(out, order.force) as folder:
-        tensors = lazy_tensors(model.arch, names, model.params)
+        tensors = lazy_tensors(model.arch, names, meant.params)
         words = model.tokenizer.with_template(template_of(model.tokenizer))
         safetensors.write(folder, hf_config(model.arch), tensors, words, order.kind, order.shard)
         back = read(folder)
-        checked = compare(model, from_checkpoint(name, back), order.limit)
+        again = from_checkpoint(name, back)
+        checked = compare(meant, again, order.limit)
+        if kind and not _same_numbers(meant.params, quantise(spec(model.arch), again.params, kind)):
+            raise ModelError(f"the numbers read back are not those of {kind} when they are rounded again", fix="merge without --quantise")
         with progress.task("keep what undoes it", len(found), "weights") as advance:
             _write_undo(folder / UNDO, plain, back.tensors, _by_tensor(found), advance)
         made = record(model, source, folder, order, checked)
-        made |= {"merged": [*before, deltas.digest(found)], "unmerged": tensors_digest(plain)}
+        made |= {"merged": [*before, deltas.digest(found)], "unmerged": tensors_digest(plain), **change}
         finish(folder, made)
     return made
 
 
-def _history(source: str) -> list[str]:
-    """The adapters that were merged into a published model already; empty for one that Solon did not write."""
-    mark = Path(source).expanduser() / MARK
-    return json.loads(mark.read_text("utf-8")).get("merged", []) if mark.is_file() else []
+def check_kind(kind: str | None, order: Order) -> None:
+    """Raise `ConfigError` for a form that does not exist, or one that the order's type of numbers cannot hold."""
+    if kind not in (None, *KINDS):
+        raise ConfigError("there is no such form of the weights (--quantise)", got=kind, expected=" or ".join(KINDS))
+    if kind and order.kind != "f32":
+        raise ConfigError(f"the numbers of {kind} are kept exactly in f32 only", got=f"--type {order.kind}", fix="leave out --type")
+
+
+def _rounded(model: Model, kind: str | None, order: Order) -> tuple[Model, Record]:
+    """The model that a merge means: with its adapters as leaves, or merged and rounded, and then what that costs."""
+    if kind is None:
+        return model, {}
+    after, paid = merge_quantised(model.arch, model.params, prose(model), kind=kind, limit=order.most)
+    return replace(model, params=after), {"quantise": kind, "cost": cost_record(f"merging and rounding to {kind}", paid)}
+
+
+def _same_numbers(one: Tree, other: Tree) -> bool:
+    """Do two trees of one form hold the same numbers, but for the last bit of the scales of int8?"""
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return all(np.allclose(x, y, rtol=3e-7, atol=0) if x.dtype == np.float32 else np.array_equal(x, y) for x, y in pairs)
 
 
 def _not_merged(model: Model, before: Sequence[str]) -> Deltas:
@@ -182,20 +243,21 @@ def unmerge(folder: Path, adapter: str, store: Store, out: Path, force: bool = F
     """The base of a merged model again, bit for bit, or an error.
 
     Subtracting the delta gives the base but for the rounding of the last bits, which `merge` kept; the digest of the
-    base's numbers, kept as well, proves the result.
+    base's numbers, kept as well, proves the result. For an adapter that was trained over rounded weights (`base_form` in the
+    record) these are what comes back, and not the published ones.
     """
     check_free(out, force)
     made = _merged_record(folder)
     checkpoint = read(folder)
     model = from_checkpoint(str(folder), checkpoint)
     found = _adapter_on(model, adapter, store)
-    if deltas.digest(found) != made["merged"][-1]:
-        fix = "name the adapter that was merged last"
-        raise ConfigError("this is not the adapter that was merged", got=deltas.digest(found)[:16], expected=made["merged"][-1][:16], fix=fix)
     order = Order("hf", force=force)
     with (progress or Silent()).task("take the adapter out", len(found), "weights") as advance:
         tensors = _unmerged(folder / UNDO, checkpoint.tensors, _by_tensor(found), advance)
         if tensors_digest(tensors) != made["unmerged"]:
+            if deltas.digest(found) != made["merged"][-1]:
+                fix = "name the adapter that was merged last"
+                raise ConfigError("this is not the adapter that was merged", got=deltas.digest(found)[:16], expected=made["merged"][-1][:16], fix=fix)
             raise ModelError("the base could not be restored bit for bit, so nothing was written", fix="the merged folder was changed after it was made")
     with whole(out, force) as aside:
         safetensors.write(aside, hf_config(model.arch), tensors, model.tokenizer)
@@ -204,7 +266,8 @@ def unmerge(folder: Path, adapter: str, store: Store, out: Path, force: bool = F
             raise ModelError("what was written is not what was read back", fix="look at the disk, then retry")
         now = from_checkpoint(made["base"], back)
         result = record(now, made["base"], aside, order, {})
-        result |= {"base_digest": made["base_digest"], "merged": made["merged"][:-1], "restored": made["unmerged"]}
+        result |= {"base_digest": made["base_digest"], "base_form": made.get("base_form")}
+        result |= {"merged": made["merged"][:-1], "restored": made["unmerged"]}
         finish(aside, result)
     return result
 
@@ -299,5 +362,7 @@ def _size(file: Path) -> Record:
     with safe_open(file, framework="numpy") as opened:
         how = json.loads(opened.metadata()["lora"])
         numbers = sum(int(np.prod(opened.get_slice(name).get_shape())) for name in opened.keys())  # noqa: SIM118
-    return {"rank": how.get("rank"), "alpha": how.get("alpha"), "targets": how.get("targets"), "parameters": numbers, "bytes": file.stat().st_size}
+    said = {name: how.get(name) for name in ("rank", "alpha", "targets")}
+    said |= {"kind": how.get("kind", "lora"), "quantise": how.get("quantise", "none")}
+    return {**said, "parameters": numbers, "bytes": file.stat().st_size}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from solon.core.errors import ConfigError, ModelError, nearest
 from solon.core.folders import MARK, check_free, whole
 from solon.core.records import as_messages
 from solon.core.weights import Tree
+from solon.curate import starter
 from solon.learn import lora
+from solon.learn.merging import LIMIT, Cost, base_form, cost, within
 from solon.models import deltas
 from solon.models.block import jit_forward
 from solon.models.deltas import Deltas
@@ -28,6 +30,7 @@ from solon.models.formats import gguf_lora, gguf_write, peft, read, safetensors
 from solon.models.formats.gguf_vocabulary import template_of
 from solon.models.formats.hf_config import hf_config, require_same
 from solon.models.load import Model, from_checkpoint, lazy_tensors
+from solon.stages.models import base as published_model
 from solon.text.template import encode_chat
 from solon.text.tokenizer import Tokenizer
 
@@ -48,6 +51,12 @@ TEXT = (
 )
 CHAT = ({"role": "user", "content": "Hello! What is 7 * 8?"}, {"role": "assistant", "content": "56."}, {"role": "user", "content": "Why?"})
 """What source and copy are compared on."""
+
+ROWS, LENGTH = 12, 96
+"""Passages of prose, and tokens of each, on which what a change of the base costs is measured."""
+
+ALONE = ("peft", "gguf-lora")
+"""Formats that hold the adapter and not its base."""
 
 
 @dataclass(frozen=True)
@@ -71,27 +80,79 @@ class Order:
     def limit(self) -> float:
         return LIMITS[self.kind] if self.max_kl is None else self.max_kl
 
+    @property
+    def most(self) -> float:
+        """Nats a token that a change of the base may cost."""
+        return LIMIT if self.max_kl is None else self.max_kl
+
 
 def export(model: Model, base: str, out: Path, order: Order, progress: Any = None) -> Record:
     """Write a model (in float32, with its adapters as leaves) to the folder `out` and give the record kept in `solon.json`.
 
-    `base` is the published model's name. Raises `ConfigError` for a folder that is in use and `ModelError` if the copy,
-    read back, does not compute what the source does; then nothing is left at `out`.
+    `base` is the published model's name. An adapter that leaves alone will be put on that model, so it is compared there;
+    where it was trained over rounded weights, what that change costs is measured as well. Raises `ConfigError` for a folder
+    that is in use and `ModelError` if the copy, read back, does not compute what the source does, or if the change costs too
+    much; then nothing is left at `out`.
     """
     order.check()
     check_free(out, order.force)
     progress = progress or Silent()
     with jax.default_matmul_precision("highest"), progress.stage(f"export to {order.to}"):
+        source = on_published(model, base) if order.to in ALONE else model
+        change = {} if source is model else {"cost": exchanged(model, source, order.most)}
         with whole(out, order.force) as folder:
             with progress.task("write", 0, "bytes") as advance:
                 WRITERS[order.to](model, base, folder, order)
                 advance(sum(path.stat().st_size for path in folder.iterdir()))
             with progress.task("read back and compare", 1, "copies") as advance:
-                checked = compare(model, READERS[order.to](model, folder), order.limit)
+                checked = compare(source, READERS[order.to](source, folder), order.limit)
                 advance(1)
-            made = record(model, base, folder, order, checked)
+            made = record(model, base, folder, order, checked) | change
+            if order.to not in ALONE:
+                made["merged"] = [*history(base), *([made["adapter"]] if made["adapter"] else [])]
             finish(folder, made)
     return made
+
+
+def on_published(model: Model, name: str) -> Model:
+    """The model's adapters on the weights as they were published, which is where other programs put them; the model itself
+    if it lies there. Raises `ModelError` if those are no longer what they were."""
+    if base_form(model.params) is None:
+        return model
+    plain = published_model(name, "float32")
+    if plain.digest != model.digest:
+        fix = "get back the weights that the adapter was made for"
+        raise ModelError(f"the adapter belongs to other weights than those of {name!r}", got=plain.digest, expected=model.digest, fix=fix)
+    return with_deltas(replace(model, params=plain.params), found_deltas(model, lengths=True))
+
+
+def exchanged(model: Model, on_plain: Model, most: float) -> Record:
+    """What it costs that an adapter leaves the rounded base on which it was trained. Raises `ModelError` above `most`."""
+    form = base_form(model.params)
+    paid = cost(model.arch, model.params, on_plain.params, prose(model))
+    fix = "write the merged model, which keeps its base (--to hf or gguf), or accept the cost with --max-kl"
+    within(paid, most, f"the adapter was trained over a base in {form}; on the published weights it is too different a model", fix)
+    return cost_record(f"the adapter on the published weights and not on those in {form}, on which it was trained", paid)
+
+
+def cost_record(of: str, paid: Cost) -> Record:
+    """A cost with what it is paid for, as the records of folders keep it."""
+    return {"of": of, **asdict(paid)}
+
+
+def prose(model: Model) -> np.ndarray:
+    """The beginnings of passages that come with Solon, `[12 96]` tokens."""
+    words, texts = model.tokenizer, starter.load("passages")
+    start = [words.bos] if words.add_bos and words.bos is not None else []
+    rows = [[*start, *words.encode(one.text, special=False)][:LENGTH] for one in texts[:: len(texts) // ROWS][:ROWS]]
+    return np.array([row for row in rows if len(row) == LENGTH], np.int32)
+
+
+def history(source: str) -> list[str]:
+    """The adapters that were merged into a published model already; empty for one that Solon did not write."""
+    path = Path(source).expanduser()
+    mark = (path.parent if path.is_file() else path) / MARK
+    return json.loads(mark.read_text("utf-8")).get("merged", []) if mark.is_file() else []
 
 
 def finish(folder: Path, made: Record) -> None:
@@ -108,7 +169,7 @@ def record(model: Model, base: str, folder: Path, order: Order, checked: Record)
     template = template_of(model.tokenizer)
     return {
         "format": order.to, "type": order.kind, "model": model.name, "base": base, "base_digest": model.digest,
-        "adapter": adapter_digest(model), "licence": model.licence,
+        "base_form": base_form(model.params), "adapter": adapter_digest(model), "licence": model.licence,
         "weights": next(iter(weights.values())) if len(weights) == 1 else hashlib.sha256(lines.encode()).hexdigest(),
         "chat_template": None if template is None else hashlib.sha256(template.encode()).hexdigest(),
         "check": checked, "files": files, "solon": version("solon"),
@@ -134,12 +195,22 @@ def card(made: Record) -> str:
         f"Written by Solon {made['solon']} as `{made['format']}` ({made['type']}) from `{made['base']}`"
         + (" with an adapter." if made["adapter"] else ".") + f" Digests are in `{MARK}`.", "",
     ]  # fmt: skip
+    if made.get("base_form"):
+        lines += [f"The adapter was trained over the weights of `{made['base']}` rounded to {made['base_form']}.", ""]
+    if made.get("cost"):
+        paid = made["cost"]
+        lines += [f"{paid['of'][0].upper()}{paid['of'][1:]}: a KL divergence of {paid_text(paid)}.", ""]
     if check:
         lines += [
             f"Read back, it differs from its source by at most {check['largest_difference']:.3g} in a logit, and by a KL divergence "
             f"of {check['mean_kl']:.3g} nats a token, over {check['tokens']} tokens of a fixed text.", "",
         ]  # fmt: skip
     return "\n".join([*lines, *([TERMS[made["licence"]], ""] if made["licence"] in TERMS else [])])
+
+
+def paid_text(paid: Record) -> str:
+    """A record's cost in one line."""
+    return str(Cost(**{name: paid[name] for name in ("kl", "low", "high", "same", "n")}))
 
 
 def compare(source: Model, back: Model, limit: float) -> Record:
@@ -220,12 +291,13 @@ def _write_gguf(model: Model, base: str, folder: Path, order: Order) -> None:
 
 
 def _write_peft(model: Model, base: str, folder: Path, order: Order) -> None:
-    peft.write(folder, found_deltas(model, lengths=True), base, order.kind)
+    peft.write(folder, found_deltas(model, lengths=True), base, order.kind, base_form(model.params))
     safetensors.write_tokenizer(folder, model.tokenizer.with_template(template_of(model.tokenizer)))
 
 
 def _write_gguf_lora(model: Model, base: str, folder: Path, order: Order) -> None:
-    gguf_lora.write(folder / "adapter.gguf", hf_config(model.arch), found_deltas(model), order.kind, model.name, base)
+    found = found_deltas(model)
+    gguf_lora.write(folder / "adapter.gguf", hf_config(model.arch), found, order.kind, model.name, base, base_form(model.params))
 
 
 WRITERS: dict[str, Callable[[Model, str, Path, Order], None]] = {

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def write(path: Path, config: Mapping[str, Any], deltas: Deltas, kind: str = "f32", name: str = "", base: str = "") -> None:
-    """Write an adapter that llama.cpp puts on the GGUF of its base model (`config` is the base's).
+def write(
+    path: Path, config: Mapping[str, Any], deltas: Deltas, kind: str = "f32", name: str = "", base: str = "", form: str | None = None
+) -> None:
+    """Write an adapter that llama.cpp puts on the GGUF of its base model (`config` is the base's; `form` says how that was
+    quantised in training).
 
     llama.cpp multiplies by one alpha over each matrix's own rank; where that does not give a matrix's scale, `b` does.
     """
@@ -27,6 +30,7 @@ def write(path: Path, config: Mapping[str, Any], deltas: Deltas, kind: str = "f3
         "general.type": "adapter", "general.name": name, "general.file_type": FILE_TYPES[kind], "adapter.type": "lora",
         "general.base_model.count": 1, "general.base_model.0.name": base, "adapter.lora.alpha": float(alpha),
     }  # fmt: skip
+    fields |= {"solon.base_form": form} if form else {}  # llama.cpp passes over fields that it does not know
     arrays: dict[str, np.ndarray] = {}
     for module, delta in deltas.items():
         ours, scale = gguf_name(config, module), alpha / delta.rank

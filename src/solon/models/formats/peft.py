@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from solon.core.errors import MissingError, ModelError
+from solon.core.quantise import KINDS
 from solon.models.deltas import Delta, Deltas
 from solon.models.formats import safetensors
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
+FORM = "solon.base_form"
 
 # What Solon reads, and what has no bearing on what a finished adapter computes (`loftq` and the like only choose a start).
 READ = frozenset("peft_type task_type r lora_alpha use_rslora use_dora rank_pattern alpha_pattern target_modules bias init_lora_weights".split())
@@ -29,8 +31,12 @@ CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Ways to start that also change the base's weights, which the folder does not hold."""
 
 
-def write(folder: Path, deltas: Deltas, base: str, kind: str = "f32") -> None:
-    """Write an adapter that `peft.PeftModel.from_pretrained` loads onto the model `base`."""
+def write(folder: Path, deltas: Deltas, base: str, kind: str = "f32", form: str | None = None) -> None:
+    """Write an adapter that `peft.PeftModel.from_pretrained` loads onto the model `base`.
+
+    `form` is how that base was quantised in training. It goes into the metadata of the weights: peft's configuration has no
+    field for it, and warns of fields that it does not know.
+    """
     ranks, alphas = _patterns(deltas, lambda d: d.rank), _patterns(deltas, lambda d: _whole(d.scale * d.rank))
     dora = any(delta.m is not None for delta in deltas.values())
     config = {
@@ -45,7 +51,7 @@ def write(folder: Path, deltas: Deltas, base: str, kind: str = "f32") -> None:
         tensors |= {f"{PREFIX}{name}.lora_A.weight": delta.a, f"{PREFIX}{name}.lora_B.weight": delta.b}
         if delta.m is not None:
             tensors[f"{PREFIX}{name}.lora_magnitude_vector"] = delta.m
-    safetensors.save(folder / WEIGHTS, tensors, kind)
+    safetensors.save(folder / WEIGHTS, tensors, kind, {FORM: form} if form else {})
     (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
@@ -79,6 +85,14 @@ def read(folder: Path) -> tuple[Deltas, str]:
     if not parts:
         raise ModelError(f"{WEIGHTS} holds no adapter", got="no lora_A and lora_B")
     return {name: _delta(config, name, both) for name, both in parts.items()}, str(config.get("base_model_name_or_path") or "")
+
+
+def base_form(folder: Path) -> str | None:
+    """How the base was quantised when Solon trained this adapter; None for plain weights, and for what others wrote."""
+    form = safetensors.metadata(folder / WEIGHTS).get(FORM)
+    if form not in (None, *KINDS):
+        raise ModelError("the adapter was trained over a base in a form that is not known", got=form, expected=" or ".join(KINDS))
+    return form
 
 
 def _named(tensor: str) -> str:

@@ -54,6 +54,17 @@ def tensor_shapes(file: Path) -> dict[str, tuple[int, ...]]:
         raise ModelError(f"{file.name} is cut short or damaged", got=error, fix="fetch the file again") from error
 
 
+def metadata(file: Path) -> dict[str, str]:
+    """What the header says beside the tensors. Raises `ModelError` for a damaged file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            return dict(opened.metadata() or {})
+    except SafetensorError as error:
+        raise ModelError(f"{file.name} is cut short or damaged", got=error, fix="fetch the file again") from error
+
+
 def tensor(file: Path, name: str) -> np.ndarray:
     """One tensor as float32 (integers stay what they are)."""
     import ml_dtypes  # noqa: F401  (numpy knows bfloat16 only once this is imported)
