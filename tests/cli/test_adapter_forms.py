@@ -106,6 +106,14 @@ def test_a_base_that_matters_too_much_is_not_left_behind_unless_told(trained, pl
     assert whole["check"]["mean_kl"] < 1e-6 and "cost" not in whole, "the merged model takes its base along"
 
 
+def test_a_damaged_note_is_named(trained, place: Store, tmp_path: Path) -> None:
+    exported(trained("none"), place, tmp_path / "whole", Order("hf"))
+    for said in ("{", "[]"):
+        (tmp_path / "whole/solon.json").write_text(said)
+        with pytest.raises(ModelError, match=r"solon\.json cannot be read"):
+            export(base(str(tmp_path / "whole"), "float32"), str(tmp_path / "whole"), tmp_path / "copy", Order("hf"))
+
+
 def test_a_form_that_is_not_known_is_refused(tmp_path: Path) -> None:
     one = deltas.Delta(np.ones((1, 2), np.float32), np.ones((2, 1), np.float32), 1.0)
     peft.write(tmp_path, {"model.layers.0.mlp.up_proj": one}, "x", form="int3")
@@ -184,13 +192,13 @@ def test_the_list_shows_kind_and_form(trained, solon: Callable[..., Any]) -> Non
     assert shown.code == 0 and [word in shown.out for word in ("kind", "lora", "int8", "plain")] == [True] * 4
 
 
-@pytest.mark.parametrize("to", ["hf", "gguf"])
-def test_an_exported_model_says_what_is_merged_into_it(to: str, trained, place: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("to", "numbers"), [("hf", "f32"), ("gguf", "f16")])
+def test_an_exported_model_says_what_is_merged_into_it(to: str, numbers: str, trained, place: Store, tmp_path: Path) -> None:
     """Without `adapters merge` too: the adapter on the model that holds it already is refused, another one is not."""
     name = trained("none")
     made = exported(name, place, tmp_path / "whole", Order(to))
     assert made["merged"] == [made["adapter"]]
-    exported(name, place, tmp_path / "peft", Order("peft"))
+    exported(name, place, tmp_path / "peft", Order("peft", numbers))
     exported(trained("none", seed=1), place, tmp_path / "other", Order("peft"))
     where = tmp_path / ("whole/model.gguf" if to == "gguf" else "whole")
     adapters.bring_in(tmp_path / "peft", str(where), tmp_path / "again")

@@ -27,7 +27,7 @@ from solon.models.formats import LazyTensors, peft, read, safetensors
 from solon.models.formats.gguf_vocabulary import template_of
 from solon.models.formats.hf_config import hf_config
 from solon.models.load import Model, from_checkpoint, lazy_tensors
-from solon.stages.export import Order, bare, compare, cost_record, finish, found_deltas, history, prose, record
+from solon.stages.export import Order, bare, compare, cost_record, finish, found_deltas, history, marked, prose, record
 from solon.stages.models import (
     BASE,
     adapters,
@@ -50,7 +50,8 @@ def bring_in(folder: Path, name: str, out: Path, force: bool = False) -> Record:
     check_free(out, force)
     found, said = peft.read(folder)
     model, form = ready(base(name, "float32")), peft.base_form(folder)
-    return _store(model, name, found, form, out, force, {"made": "imported from PEFT", "base_in_peft": said})
+    facts = {"made": "imported from PEFT", "base_in_peft": said, "exported_from": marked(folder).get("adapter")}
+    return _store(model, name, found, form, out, force, facts)
 
 
 def combine(many: Sequence[tuple[str, float]], store: Store, out: Path, rank: int | None = None, force: bool = False) -> Record:
@@ -149,7 +150,7 @@ def merge(name: str, store: Store, out: Path, order: Order, progress: Any = None
     source = published(name, store)
     before = history(source)
     model = resolve(name, store, "float32")
-    found = _not_merged(model, before)
+    found = _not_merged(model, before, marked(Path(name)).get("exported_from") if is_adapter_folder(name) else None)
     progress = progress or Silent()
     names = deltas.tensor_names(model.arch)
     plain = lazy_tensors(model.arch, names, bare(model))
@@ -193,12 +194,13 @@ def _same_numbers(one: Tree, other: Tree) -> bool:
     return all(np.allclose(x, y, rtol=3e-7, atol=0) if x.dtype == np.float32 else np.array_equal(x, y) for x, y in pairs)
 
 
-def _not_merged(model: Model, before: Sequence[str]) -> Deltas:
+def _not_merged(model: Model, before: Sequence[str], source: str | None = None) -> Deltas:
+    """The model's adapter, unless it, or the `source` that it was in finer numbers before PEFT's, is in the weights already."""
     found = deltas.of_params(model.arch, model.params)
     if not found:
         said = "its adapter was merged before" if before else "it has no adapter"
         raise ConfigError(f"there is nothing to merge into {model.name}", got=said, fix="name a model with an adapter, such as latest:aligned")
-    if deltas.digest(found) in before:
+    if deltas.digest(found) in before or source in before:
         fix = "use the merged model as it is, or take the adapter out first: solon adapters unmerge"
         raise ConfigError("this adapter was merged into this base before; merging it twice would apply it twice", fix=fix)
     return found
@@ -273,8 +275,7 @@ def unmerge(folder: Path, adapter: str, store: Store, out: Path, force: bool = F
 
 
 def _merged_record(folder: Path) -> Record:
-    mark = folder / MARK
-    made = json.loads(mark.read_text("utf-8")) if mark.is_file() else {}
+    made = marked(folder)
     if not made.get("merged") or not (folder / UNDO).is_file():
         fix = "name a folder that `solon adapters merge` wrote"
         raise ConfigError(f"{folder} is not a merged model that can be undone", got=f"no {UNDO}", fix=fix)

@@ -151,8 +151,19 @@ def prose(model: Model) -> np.ndarray:
 def history(source: str) -> list[str]:
     """The adapters that were merged into a published model already; empty for one that Solon did not write."""
     path = Path(source).expanduser()
-    mark = (path.parent if path.is_file() else path) / MARK
-    return json.loads(mark.read_text("utf-8")).get("merged", []) if mark.is_file() else []
+    return list(marked(path.parent if path.is_file() else path).get("merged", []))
+
+
+def marked(folder: Path) -> Record:
+    """What Solon noted of a folder that it wrote; nothing for any other. Raises `ModelError` for a note that is damaged."""
+    mark = folder / MARK
+    try:
+        made = json.loads(mark.read_text("utf-8")) if mark.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{mark} cannot be read", got=error, fix="write the folder again") from error
+    if not isinstance(made, dict):
+        raise ModelError(f"{mark} cannot be read", got=type(made).__name__, expected="an object", fix="write the folder again")
+    return made
 
 
 def finish(folder: Path, made: Record) -> None:
