@@ -99,7 +99,7 @@ def test_thresholds_of_another_classifier_are_refused(solon, tmp_path) -> None:
     assert shown.code == 2 and "another classifier" in shown.err
 
 
-def test_a_guarded_chat(solon, tiny_model, monkeypatch) -> None:
+def test_a_guarded_chat_leaves_a_record_of_every_turn(solon, tiny_model, monkeypatch, tmp_path) -> None:
     def resolve(name: str, store: Any) -> Any:
         if name != "tiny":
             raise MissingError(name)
@@ -115,6 +115,10 @@ def test_a_guarded_chat(solon, tiny_model, monkeypatch) -> None:
         found.append(value)
         text = text.lstrip()[end:]
     assert found[0]["reply"] == alternative("weapons") and found[0]["tokens"] == 0 and found[1]["tokens"] > 0
+    kept = (tmp_path / "runs" / "guard" / "rulings.jsonl").read_text()
+    records = [json.loads(line) for line in kept.splitlines()]
+    assert [(one["side"], one["decision"]) for one in records] == [("input", "stop"), ("input", "pass"), ("output", records[2]["decision"])]
+    assert {one["thresholds"] for one in records} == {bands.load().version} and "bomb" not in kept and "hello" not in kept
 
 
 def test_a_guarded_reply_that_passes_is_the_unguarded_one(tiny_model) -> None:
@@ -123,5 +127,5 @@ def test_a_guarded_reply_that_passes_is_the_unguarded_one(tiny_model) -> None:
 
     plan = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
     engine = Engine(tiny_model, slots=1)
-    plain, guarded = chat.Talk(engine, tiny_model.tokenizer, 12, 0, plan), chat.Talk(engine, tiny_model.tokenizer, 12, 0, plan, guard=open_guard())
+    plain, guarded = chat.Talk(engine, tiny_model.tokenizer, 12, 0, plan), chat.Talk(engine, tiny_model.tokenizer, 12, 0, plan, guard=open_guard(keep=lambda record: None))
     assert "".join(plain.reply("hello")) == "".join(guarded.reply("hello")) and plain.turns == guarded.turns

@@ -138,9 +138,9 @@ def chat(
     settings = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
     talk = _open(model, runs, max_tokens, seed, settings)
     if guard:
-        from solon.safety.guard import open_guard
+        from solon.safety.guard import keeping, open_guard
 
-        talk.guard = open_guard()
+        talk.guard = open_guard(keep=keeping.to_file(keeping.place(runs)))
         talk.guard.warm()
     talk.system(system)
     if sys.stdin.isatty() and not json:
