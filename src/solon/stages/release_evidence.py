@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from solon.core.artifacts import Artifact, Record, Store
-from solon.stages import release_campaigns, release_guard
+from solon.stages import guarding, release_campaigns, release_guard
 from solon.stages._benchmark_tables import compared
 from solon.stages.release import PASS, Release, above, at_most, condition, worst
 from solon.stages.release_campaigns import Campaigns
@@ -59,7 +59,7 @@ def gather(store: Store, run: Run) -> Evidence:
             suites.setdefault((one.evidence["config"]["suite"], settings), {})[role] = one
         elif role == "aligned" and one.stage == "guard":
             guards.append(one)
-    return Evidence(release_campaigns.choose(store, campaigns), _largest(suites), release_guard.choose(guards), _unsafe(store, run))
+    return Evidence(release_campaigns.choose(store, campaigns), _largest(suites), guarding.best(guards), _unsafe(store, run))
 
 
 def _finished(store: Store) -> list[Artifact]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from solon.core.artifacts import Artifact, Record
+from solon.stages import guarding
 from solon.stages._guard_figures import BUDGET
 from solon.stages.release import MISSED, UNMEASURED, Release, at_most, condition, worst
 
@@ -13,17 +14,12 @@ REFUSED = BUDGET["strict_false"]
 """Of harmless requests a guard may refuse so many: what a tier that decides alone is given when it is set up."""
 
 
-def choose(found: Iterable[Artifact]) -> Artifact | None:
-    """Of several measurings of one model the one on the most requests (of equals the first by name)."""
-    return max(sorted(found, key=lambda one: one.id), key=lambda one: sum(row["n"] for row in _total(one)), default=None)
-
-
 def of_guard(config: Release, one: Artifact | None, run: str) -> Record:
     """Met where the intervals of harm passed and of false refusals both lie below their bars. The five kinds of code have
     few requests each, so a kind fails the guard only where its whole interval is above the bar; all are named."""
     name, command = "the guard stops harm and lets harmless requests through", f"solon guard measure {run}:aligned"
     required = f"passes at most {100 * config.harmful_compliance:g} % of harmful requests, refuses at most {100 * REFUSED:g} % of harmless ones"
-    rows = {row["figure"]: row for row in _total(one)} if one else {}
+    rows = {row["figure"]: row for row in guarding.total(one)} if one else {}
     if one is None or not rows:
         return condition("guard", name, required, None, command=command)
     bars = {"harm passed": config.harmful_compliance, "false refusals": REFUSED}
@@ -35,13 +31,6 @@ def of_guard(config: Release, one: Artifact | None, run: str) -> Record:
     status = worst(statuses)
     made = condition("guard", name, required, None if status == UNMEASURED else f"{told}; {one.id}", status, command)
     return made if made["measured"] else {**made, "measured": f"{told}; {one.id}"}
-
-
-def _total(one: Artifact) -> Sequence[Record]:
-    """Harm passed and false refusals of the whole guard over all sets of requests."""
-    figures = one.read("figures.json")
-    names = (figures["system"], f"{figures['system']} alone")  # a guard of one tier is called so
-    return [row for row in figures["input"]["systems"] if not row["set"] and row["system"] in names]
 
 
 def _against(row: Mapping[str, Any] | None, bar: float) -> str:
