@@ -10,7 +10,7 @@ from solon.core.errors import ConfigError
 from solon.models.load import Model
 from solon.safety import classifier
 from solon.safety.guard import bands
-from solon.safety.guard.bands import ASK_ALWAYS
+from solon.safety.guard.bands import ASK_ALWAYS, Chosen
 from solon.safety.guard.guard import LIMITS, Guard, open_guard
 from solon.safety.guard.keeping import Keep
 from solon.safety.head import Head
@@ -29,7 +29,7 @@ def measured(store: Store, source: str, critique: bool = False) -> Artifact | No
         one = Artifact(path.parent.name, path.parent)
         if one.unsound() or one.evidence["inputs"].get("model") != source or one.evidence["inputs"].get("classifier") != classifier.card()["id"]:
             continue
-        if not critique or bands.load(one.path / "thresholds.json").band("input", "critique") != ASK_ALWAYS:
+        if not critique or thresholds(one).band("input", "critique") != ASK_ALWAYS:
             found.append(one)
     return best(found)
 
@@ -47,6 +47,11 @@ def total(one: Artifact) -> list[Record]:
     return [row for row in figures["input"]["systems"] if not row["set"] and row["system"] in names]
 
 
+def thresholds(one: Artifact | None) -> Chosen:
+    """Those of a measuring, else the shipped ones."""
+    return bands.load(one.path / "thresholds.json" if one else None)
+
+
 def opened(
     store: Store, subject: str, model: Model, critique: bool = False, tools: Sequence[Mapping[str, Any]] = (), keep: Keep | None = None,
     limits: Mapping[str, float] = LIMITS,
@@ -62,7 +67,7 @@ def opened(
         return guard, f"no guard was measured with {subject}: the classifier decides by the shipped thresholds, without a probe ({command})"
     head = Head.from_file(found.path / PROBE) if (found.path / PROBE).is_file() else None
     guard = open_guard(
-        model=model, probe=head, critique=_critique(model) if critique else None, thresholds=bands.load(found.path / "thresholds.json"), tools=tools,
+        model=model, probe=head, critique=_critique(model) if critique else None, thresholds=thresholds(found), tools=tools,
         keep=keep, limits=limits,
     )  # fmt: skip
     tiers = [name for name, there in (("probe", head), ("classifier", True), ("critique", critique)) if there]
