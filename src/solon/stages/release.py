@@ -75,10 +75,12 @@ def of_recipe(config: Release, figures: Mapping[str, Any], pairs: Sequence[Recor
 
 def of_acceptance(
     figures: Mapping[str, Any], pairs: Sequence[Record], judge: Mapping[str, Any], trained: Record | None, seeds: Sequence[Record], run: str, command: str,
+    people: Mapping[str, Any] | None = None,
 ) -> list[Record]:  # fmt: skip
-    """The acceptance figures of the helpful stage's plan, from what the run measured; people's are never invented."""
+    """The acceptance figures of the helpful stage's plan, from what the run measured; people's are never invented: `people` is
+    the verdict on a batch that they rated."""
     return [
-        _preferred(figures, judge, command), _people(run), _helpful(figures, pairs, command), _consistent(figures, command),
+        _preferred(figures, judge, command), _people(people, run), _helpful(figures, pairs, command), _consistent(figures, command),
         _cheap(trained, command), _over_seeds(seeds, command),
     ]  # fmt: skip
 
@@ -176,10 +178,17 @@ def _preferred(figures: Mapping[str, Any], judge: Mapping[str, Any], command: st
     return condition("preferred", name, required, measured, above(figure["ci"], PREFERRED), command)
 
 
-def _people(run: str) -> Record:
-    required = f"choose it in more than {100 * PREFERRED:g} % of blind comparisons"
-    command = f"solon rate draw {run}:base {run}:aligned --kind helpful --out ratings/{run}"
-    return condition("people", "people prefer it to the base model", required, None, command=command)
+def _people(verdict: Mapping[str, Any] | None, run: str) -> Record:
+    name, required = "people prefer it to the base model", f"choose it in more than {100 * PREFERRED:g} % of blind comparisons"
+    draw = f"solon rate draw {run}:base {run}:aligned --kind helpful --out ratings/{run} --raters human"
+    command = f"{draw}, then solon rate check ratings/{run} RATINGS... --keep"
+    if verdict is None:
+        return condition("people", name, required, None, command=command)
+    found, agreement = verdict["preference"], verdict["agreement"]
+    figure = {"value": 0.5 + found["difference"], "ci": [0.5 + found["low"], 0.5 + found["high"]], "n": found["n"]}
+    counted = sum(not one["excluded"] for one in verdict["raters"])
+    measured = f"{share(figure)}; {counted} raters, all human; {agreement['how'].split(',')[0]} {agreement['value']:.2f} ({agreement['low']:.2f} to {agreement['high']:.2f})"
+    return condition("people", name, required, measured, above(figure["ci"], PREFERRED), command)
 
 
 def _helpful(figures: Mapping[str, Any], pairs: Sequence[Record], command: str) -> Record:

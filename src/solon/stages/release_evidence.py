@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from solon.core.artifacts import Artifact, Record, Store
-from solon.stages import guarding, release_campaigns, release_guard
+from solon.stages import guarding, rating, release_campaigns, release_guard
 from solon.stages._benchmark_tables import compared
 from solon.stages.release import PASS, Release, above, at_most, condition, worst
 from solon.stages.release_campaigns import Campaigns
@@ -29,12 +29,13 @@ class Evidence:
     suites: dict[str, dict[str, Artifact]] = field(default_factory=dict)
     guard: Artifact | None = None
     unsafe: Artifact | None = None
+    people: Artifact | None = None
 
     @property
     def artifacts(self) -> list[Artifact]:
         """Every one of them, each once."""
         many = [*self.campaigns.artifacts, *(one for by_role in self.suites.values() for one in by_role.values())]
-        many += [one for one in (self.guard, self.unsafe) if one]
+        many += [one for one in (self.guard, self.unsafe, self.people) if one]
         return list({one.id: one for one in many}.values())
 
 
@@ -59,7 +60,7 @@ def gather(store: Store, run: Run) -> Evidence:
             suites.setdefault((one.evidence["config"]["suite"], settings), {})[role] = one
         elif role == "aligned" and one.stage == "guard":
             guards.append(one)
-    return Evidence(release_campaigns.choose(store, campaigns), _largest(suites), guarding.best(guards), _unsafe(store, run))
+    return Evidence(release_campaigns.choose(store, campaigns), _largest(suites), guarding.best(guards), _unsafe(store, run), _people(store, run))
 
 
 def _finished(store: Store) -> list[Artifact]:
@@ -89,6 +90,19 @@ def _unsafe(store: Store, run: Run) -> Artifact | None:
         if {role: one.evidence["inputs"].get(role) for role in wanted} == wanted:
             return one
     return None
+
+
+def _people(store: Store, run: Run) -> Artifact | None:
+    """The largest accepted batch in which people compared the helpful replies of the run's base and aligned model."""
+    wanted, found = {"first": run.evaluations.get("base"), "second": run.evaluations.get("aligned")}, []
+    for path in sorted((store.root / "artifacts").glob(f"{rating.KEPT}-*/evidence.json")):
+        one = Artifact(path.parent.name, path.parent)
+        if one.unsound() or one.evidence["inputs"] != wanted or one.evidence["config"]["kind"] != "helpful":
+            continue
+        verdict = one.read("verdict.json")
+        if verdict["accepted"] and verdict["rater_kind"] == "human" and verdict["preference"]:
+            found.append(one)
+    return max(found, key=lambda one: int(one.evidence["data"]["kept"]), default=None)
 
 
 def of_evidence(config: Release, found: Evidence, run: str) -> list[Record]:

@@ -48,7 +48,7 @@ def _measured(store: Store, run: Run, evidence: release_evidence.Evidence | None
     found = evidence if evidence is not None else release_evidence.gather(store, run)
     return [
         *of_recipe(config, models, pairs, judge, again),
-        *of_acceptance(models, pairs, judge, trained(store, run), over_seeds(store, run), run.id, again),
+        *of_acceptance(models, pairs, judge, trained(store, run), over_seeds(store, run), run.id, again, found.people.read("verdict.json") if found.people else None),
         *release_evidence.of_evidence(config, found, run.id),
         *release_integrity.conditions(store, run, found.artifacts, release_integrity.model_of(run), release_integrity.data_of(store, run)),
         _reviewed(run, reviewer),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from solon.core.artifacts import Artifact
+from solon.core.errors import DataError
 from solon.safety.redteam import attacks
 from solon.safety.redteam.attacker import WRITERS
 from solon.stages import release_evidence
@@ -142,3 +146,64 @@ def test_the_classifier_compares_the_same_replies(store, run, condition_of):
     found = next(one for one in review(store, run)["conditions"] if one["key"] == "classifier")
     assert "fake-1" in found["measured"] and "n 9" in found["measured"]
     assert found["status"] == "not shown", "9 replies cannot show that there are no more than 5 points"
+
+
+@pytest.fixture
+def batch(store, run, monkeypatch, tmp_path):
+    """`batch(kind)`: drawn from the run's base and aligned replies, and what raters say who choose the second in so many of ten."""
+    from solon.evals import rating as blind
+    from solon.stages import rating
+
+    replies = {store.get(id).id: role for role, id in run.evaluations.items()}
+    words = "a reply that is quite long enough to be put into disorder for a check"
+
+    def rows(self, name):
+        writer = replies.get(self.id, "")
+        return iter([{"id": f"{kind}-{i}", "kind": kind, "prompt": [{"role": "user", "content": f"q {i}"}], "reply": f"{words}, {writer} {i}"} for kind in ("helpful", "benign") for i in range(60)])
+
+    monkeypatch.setattr(Artifact, "rows", rows)
+
+    def call(kind, wins, raters=("human", "human"), flip=0):
+        given, about = rating.pairs(store, f"{run.id}:base", f"{run.id}:aligned", kind)
+        folder = tmp_path / f"{kind}-{wins}-{'-'.join(raters).replace(':', '')}-{flip}"
+        drawn = rating.draw(folder, given, about, 1)
+        keys, files = {key.task: key for key in drawn.keys}, []
+        for number, who in enumerate(raters):
+            said = []
+            for task in drawn.tasks:
+                key = keys[task.task]
+                place = int(key.item.split("-")[1])
+                second = place % 10 < wins
+                second = second != (number == 1 and place % 10 < flip)
+                said.append({"task": task.task, "rater": f"r{number}", "kind": who, "choice": key.check or ("a" if second == key.swapped else "b")})
+            files.append(folder.parent / f"{folder.name}-{number}.jsonl")
+            files[-1].write_text("".join(json.dumps(one) + "\n" for one in said))
+        verdict = blind.judge(rating.load(folder), rating.ratings(files))
+        return folder, files, verdict
+
+    return call
+
+
+def test_people_count_once_their_batch_is_accepted_and_kept(store, run, condition_of, batch):
+    from solon.stages import rating
+
+    assert condition_of(run, "people")["status"] == "not measured"
+    for kind, wins, raters in (("benign", 9, ("human", "human")), ("helpful", 9, ("human", "model:x"))):
+        rating.keep(store, *batch(kind, wins, raters))
+        assert condition_of(run, "people")["status"] == "not measured", "another kind of prompt, or a rater that is no person"
+    folder, files, verdict = batch("helpful", 7, flip=4)
+    with pytest.raises(DataError, match="rejected"):
+        rating.keep(store, folder, files, verdict)
+    rating.keep(store, *batch("helpful", 8))
+    found = condition_of(run, "people")
+    assert found["status"] == "not shown" and "80.0 %" in found["measured"] and "n 60" in found["measured"] and "2 raters, all human" in found["measured"]
+
+
+@pytest.mark.parametrize(("wins", "wanted"), [(9, "pass"), (5, "missed")])
+def test_what_people_choose_meets_its_bar_or_not(store, run, condition_of, batch, wins, wanted):
+    from solon.stages import rating
+
+    kept = rating.keep(store, *batch("helpful", wins))
+    found = condition_of(run, "people")
+    assert found["status"] == wanted and kept.evidence["facts"]["rater_kind"] == "human"
+    assert kept.evidence["metrics"][0]["value"] == pytest.approx(wins / 10)
