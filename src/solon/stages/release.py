@@ -169,13 +169,16 @@ def _judge(judge: Mapping[str, Any]) -> Record:
 
 
 def _preferred(figures: Mapping[str, Any], judge: Mapping[str, Any], command: str) -> Record:
-    name, required = "a judge prefers it to the base model", f"wins more than {100 * PREFERRED:g} % of comparisons"
+    name, required = "a judge prefers it to the base model", f"wins more than {100 * PREFERRED:g} % of comparisons, at equal length too"
     figure = figures.get("aligned", {}).get("win_rate")
     if figure is None:
         return condition("preferred", name, required, None, command=command)
     rater = judge.get("judge", "the run's own judge")
-    measured = f"{share(figure)}; rater: the model judge {rater}, which also labelled the training pairs; no people"
-    return condition("preferred", name, required, measured, above(figure["ci"], PREFERRED), command)
+    equal = figures["aligned"].get("win_rate_equal_length")
+    told = f"at equal length {share(equal)}" if equal else "not corrected for length, which the judgements do not determine"
+    measured = f"{share(figure)}; {told}; rater: the model judge {rater}, which also labelled the training pairs; no people"
+    status = worst([above(one["ci"], PREFERRED) for one in (figure, equal) if one])
+    return condition("preferred", name, required, measured, status, command)
 
 
 def _people(verdict: Mapping[str, Any] | None, run: str) -> Record:

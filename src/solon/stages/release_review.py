@@ -9,7 +9,7 @@ from typing import Any
 
 from solon.core.artifacts import Artifact, Record, Store, write_text
 from solon.core.errors import ConfigError, SolonError, StorageError, nearest
-from solon.stages import release_evidence, release_integrity
+from solon.stages import release_evidence, release_integrity, wins
 from solon.stages.release import PASS, WAIVED, Release, condition, of_acceptance, of_recipe
 from solon.stages.runs import Run, list_runs, now
 
@@ -42,7 +42,7 @@ def _broken(broken: Sequence[str], run: Run) -> Record:
 
 def _measured(store: Store, run: Run, evidence: release_evidence.Evidence | None, reviewer: str) -> list[Record]:
     figures = store.get(run.stages["compare"])
-    models, pairs, judge = figures.read("figures.json"), figures.read("pairs.json"), judge_of(store, run)
+    models, pairs, judge = wins.figures(store, run), figures.read("pairs.json"), judge_of(store, run)
     config = Release.model_validate(run.recipe["release"])
     again = f"solon align recipes/{run.recipe['name']}.yaml"
     found = evidence if evidence is not None else release_evidence.gather(store, run)

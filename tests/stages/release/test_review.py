@@ -149,3 +149,12 @@ def test_a_run_that_has_not_ended_is_not_reviewed(store):
     run = Run("tiny-1", str(store.root / "tiny-1"), {"name": "tiny"}, "abc", now()).save()
     with pytest.raises(SolonError, match="has not ended"):
         review(store, run)
+
+
+def test_a_preference_must_hold_at_equal_length_too(tables):
+    models, pairs = tables()
+    judge = {"judge": "probe", "accuracy": {"value": 0.9, "n": 80}, "bar": 0.75, "accepted": True}
+    for equal, wanted in ((0.9, "pass"), (0.76, "not shown"), (0.5, "missed")):
+        models["aligned"]["win_rate_equal_length"] = {"value": equal, "ci": [equal - 0.05, equal + 0.05], "n": 100}
+        found = next(one for one in of_acceptance(models, pairs, judge, None, [], "r", "") if one["key"] == "preferred")
+        assert found["status"] == wanted and f"at equal length {100 * equal:.1f} %" in found["measured"]
