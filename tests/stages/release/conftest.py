@@ -26,16 +26,16 @@ def figure(value, n=100):
     return {"value": value, "ci": [max(0.0, value - WIDE), value + WIDE], "n": n, "unit": "share", "how": "made up", "better": "higher"}
 
 
-def pair(name, a, b):
+def pair(name, a, b, role="aligned"):
     return {
-        "figure": name, "a": "base", "b": "aligned", "n": 100, "value": b - a, "ci": [b - a - WIDE, b - a + WIDE], "test": "t", "p": 1e-6,
+        "figure": name, "a": "base", "b": role, "n": 100, "value": b - a, "ci": [b - a - WIDE, b - a + WIDE], "test": "t", "p": 1e-6,
         "p_holm": 1e-5, "effect": 1.0, "effect_name": "h", "detectable": 0.1, "plain": "Changed.",
     }  # fmt: skip
 
 
 def tables_of(ends):
     models = {role: {name: figure(two[i]) for name, two in ends.items() if two[i] is not None} for i, role in enumerate(("base", "aligned"))}
-    return models, [pair(name, *two) for name, two in ends.items() if None not in two]
+    return models, [pair(name, *two, role) for name, two in ends.items() if None not in two for role in ("helpful", "sl", "aligned")]
 
 
 def reply(kind, n, label="comply"):
@@ -82,13 +82,15 @@ def make_run(store, ends=GOOD, seed=1):
     sl = made("sl", {"start": helpful.id, "revisions": revised.id}, trained)
     labels = made("feedback", {"judge": certificate.id}, rows)
     aligned = made("dpo", {"start": sl.id, "labels": labels.id}, trained)
+    passed = made("gate", {"helpful": helpful.id}, lambda draft: draft.facts.update(passed=True))
+    more = {name: made(name, {"model": source.id}, rows) for name, source in (("screen", revised), ("answers", helpful), ("pairs", sl))}
     models = {"helpful": helpful, "sl": sl, "aligned": aligned}
     settings = {"seed": seed, "data": digests}
     evaluations = {role: made("evaluate", {"model": source}, evaluated, settings) for role, source in {"base": "nowhere/model@0123", **{role: one.id for role, one in models.items()}}.items()}
     figures = made("compare", {role: one.id for role, one in evaluations.items()}, compared)
     id = f"tiny-{digest({'recipe': recipe, 'book': 'abc'}, 8)}"
     run = Run(id, str(store.root / id), recipe, "abc", now()).save()
-    return run.ended(models, evaluations, certify=certificate, revise=revised, feedback=labels, compare=figures)
+    return run.ended(models, evaluations, certify=certificate, revise=revised, gate=passed, **more, feedback=labels, compare=figures)
 
 
 WORSE = GOOD | {"harmful_compliance": (0.4, 0.45)}
