@@ -12,6 +12,7 @@ from pydantic import Field
 
 from solon.core.artifacts import Record
 from solon.core.config import Config
+from solon.core.intervals import clopper_pearson
 
 PASS, MISSED, NOT_SHOWN, UNMEASURED, WAIVED = "pass", "missed", "not shown", "not measured", "waived"
 PREFERRED = 0.75  # of comparisons with the base model
@@ -211,6 +212,10 @@ def _consistent(figures: Mapping[str, Any], command: str) -> Record:
     figure = figures.get("aligned", {}).get("consistency")
     if figure is None:
         return condition("consistency", name, required, None, command=command)
+    if figure["value"] in (0, 1):
+        # Resampling rows that are all alike gives an interval without width, however few they are. The exact one holds for any
+        # figure from 0 to 1, as its mean is at least the chance of a 1.
+        figure = {**figure, "ci": clopper_pearson(int(figure["value"]) * figure["n"], figure["n"])}
     return condition("consistency", name, required, share(figure), above(figure["ci"], CONSISTENT), command)
 
 

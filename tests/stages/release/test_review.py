@@ -158,3 +158,14 @@ def test_a_preference_must_hold_at_equal_length_too(tables):
         models["aligned"]["win_rate_equal_length"] = {"value": equal, "ci": [equal - 0.05, equal + 0.05], "n": 100}
         found = next(one for one in of_acceptance(models, pairs, judge, None, [], "r", "") if one["key"] == "preferred")
         assert found["status"] == wanted and f"at equal length {100 * equal:.1f} %" in found["measured"]
+
+
+@pytest.mark.parametrize(("n", "wanted"), [(2, "not shown"), (30, "not shown"), (40, "pass")])
+def test_a_few_rows_that_are_all_alike_show_nothing(tables, n, wanted):
+    from scipy.stats import binomtest
+
+    models, pairs = tables()
+    models["aligned"]["consistency"] = {"value": 1.0, "ci": [1.0, 1.0], "n": n}
+    found = next(one for one in of_acceptance(models, pairs, {}, None, [], "r", "") if one["key"] == "consistency")
+    low = binomtest(n, n).proportion_ci(0.95, "exact").low
+    assert found["status"] == wanted and f"({100 * low:.1f} to 100.0, n {n})" in found["measured"]
