@@ -95,3 +95,25 @@ def test_missing_data_and_too_large_a_limit(solon, folder, data, tmp_path, monke
     shown = solon("eval", model, "mmlu")
     assert shown.code == 2 and "SOLON_DATA" in shown.err and "mmlu/" in shown.err
     assert not list((tmp_path / "runs" / "artifacts").glob("*"))
+
+
+def test_power_before_a_run_is_that_of_the_test(solon, data):
+    from solon.evals.statistics.power import power_of_shares
+
+    (row,) = json.loads(solon("eval", "power", "nq_open", "--difference", 0.1, "--json").out)
+    assert row["n"] == 20, "five of the 25 are examples"
+    for changed, smallest in row["detectable"].items():
+        share = max(float(changed), smallest)
+        assert power_of_shares(20, (share + smallest) / 2, (share - smallest) / 2) == pytest.approx(0.8, abs=0.01)
+    needed = row["needed"]["0.2"]
+    assert power_of_shares(needed, 0.15, 0.05) >= 0.8 > power_of_shares(needed - 1, 0.15, 0.05)
+    (fewer,) = json.loads(solon("eval", "power", "nq_open", "--limit", 10, "--json").out)
+    assert fewer["n"] == 10 and fewer["detectable"]["0.2"] > row["detectable"]["0.2"] and fewer["needed"] is None
+    shown = solon("eval", "power", "nq_open,mmlu", "--difference", 0.1)
+    assert shown.code == 0 and "not here" in shown.out and f"{needed:,} (20 % change)" in shown.out
+
+
+@pytest.mark.parametrize("arguments", [("power",), ("power", "nq_open", "mmlu"), ("power", "nowhere"), ("power", "nq_open", "--difference", 2), ("x", "nq_open", "--difference", 0.1)])
+def test_a_wrong_call_for_power_is_one_screen(solon, data, arguments):
+    shown = solon("eval", *arguments)
+    assert shown.code == 2 and "Traceback" not in shown.err and shown.out == ""

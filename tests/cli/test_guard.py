@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import json
 import sys
-import types
 from typing import Any
 
+import numpy as np
 import pytest
 
 from solon.cli import chat
@@ -16,6 +16,9 @@ from solon.safety import classifier
 from solon.safety.classifier import Score
 from solon.safety.guard import bands
 from solon.safety.guard.refusals import alternative
+from solon.safety.head import HARM, OUTPUTS, Head
+from solon.safety.readers import ModelReader
+from solon.stages import models
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +36,7 @@ def words(monkeypatch, tmp_path) -> None:
     content = {"format": bands.FORMAT, "card": Word.card, "probe": "", "bands": {"input": {"classifier": one}, "output": {"classifier": one}, "retrieved": {"rules": one}}}
     (tmp_path / "thresholds.json").write_text(json.dumps(content))
     monkeypatch.setattr(classifier, "load", lambda name="minilm": Word())
+    monkeypatch.setattr(classifier, "card", lambda name="minilm": {"id": Word.card})
     load = bands.load
     monkeypatch.setattr(bands, "load", lambda path=None: load(path or tmp_path / "thresholds.json"))
 
@@ -99,22 +103,27 @@ def test_thresholds_of_another_classifier_are_refused(solon, tmp_path) -> None:
     assert shown.code == 2 and "another classifier" in shown.err
 
 
-def test_a_guarded_chat(solon, tiny_model, monkeypatch) -> None:
+def test_a_guarded_chat_leaves_a_record_of_every_turn(solon, tiny_model, monkeypatch, tmp_path) -> None:
     def resolve(name: str, store: Any) -> Any:
         if name != "tiny":
             raise MissingError(name)
         return tiny_model
 
-    monkeypatch.setitem(sys.modules, "solon.stages.models", types.SimpleNamespace(resolve=resolve))
+    monkeypatch.setattr(models, "resolve", resolve)
+    monkeypatch.setattr(models, "source", lambda name, store: "tiny")
     monkeypatch.setattr(sys, "stdin", io.StringIO("a bomb\nhello\n"))
     shown = solon("chat", "tiny", "--guard", "--max-tokens", 6, "--json")
-    assert shown.code == 0
+    assert shown.code == 0 and "no guard was measured with tiny" in shown.err
     decoder, text, found = json.JSONDecoder(), shown.out, []
     while text.strip():
         value, end = decoder.raw_decode(text.lstrip())
         found.append(value)
         text = text.lstrip()[end:]
     assert found[0]["reply"] == alternative("weapons") and found[0]["tokens"] == 0 and found[1]["tokens"] > 0
+    kept = (tmp_path / "runs" / "guard" / "rulings.jsonl").read_text()
+    records = [json.loads(line) for line in kept.splitlines()]
+    assert [(one["side"], one["decision"]) for one in records] == [("input", "stop"), ("input", "pass"), ("output", records[2]["decision"])]
+    assert {one["thresholds"] for one in records} == {bands.load().version} and "bomb" not in kept and "hello" not in kept
 
 
 def test_a_guarded_reply_that_passes_is_the_unguarded_one(tiny_model) -> None:
@@ -123,5 +132,79 @@ def test_a_guarded_reply_that_passes_is_the_unguarded_one(tiny_model) -> None:
 
     plan = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
     engine = Engine(tiny_model, slots=1)
-    plain, guarded = chat.Talk(engine, tiny_model.tokenizer, 12, 0, plan), chat.Talk(engine, tiny_model.tokenizer, 12, 0, plan, guard=open_guard())
+    plain, guarded = chat.Talk(engine, tiny_model.tokenizer, 12, 0, plan), chat.Talk(engine, tiny_model.tokenizer, 12, 0, plan, guard=open_guard(keep=lambda record: None))
     assert "".join(plain.reply("hello")) == "".join(guarded.reply("hello")) and plain.turns == guarded.turns
+
+
+@pytest.fixture
+def measured(tiny_model, tmp_path, monkeypatch):
+    """A guard measured with the random model: its probe finds everything harmful, its critic may be asked where it doubts."""
+    from solon.core.artifacts import Store
+
+    monkeypatch.setattr(models, "resolve", lambda name, store: tiny_model)
+    monkeypatch.setattr(models, "source", lambda name, store: name)
+    weight = np.zeros((len(OUTPUTS), tiny_model.arch.embed), np.float32)
+    ones, flat = np.ones(len(OUTPUTS), np.float32), np.zeros(tiny_model.arch.embed, np.float32)
+    reader = ModelReader(tiny_model)
+
+    def call(source: str, harm: float, critique: dict[str, float] | None = None):
+        bias = np.full(len(OUTPUTS), -30, np.float32)
+        bias[HARM] = np.log(harm / (1 - harm))
+        head = Head(weight, bias, flat, flat + 1, ones, ones / 2, {"digest": tiny_model.digest, "settings": dict(reader.settings)})
+        sharp = {"pass_below": 0.3, "strict": 0.5, "stop_from": 0.8}
+        tiers = {"probe": sharp, "classifier": sharp} | ({"critique": critique} if critique else {})
+        content = {"format": bands.FORMAT, "card": "card-of-the-test", "probe": tiny_model.digest, "bands": {"input": tiers, "output": tiers, "retrieved": {"rules": sharp}}}
+
+        def build(draft):
+            draft.write("thresholds.json", content)
+            (draft.path / "probe.npz").write_bytes(head.to_bytes())
+            draft.write("figures.json", {"system": "probe, classifier", "input": {"systems": []}})
+
+        return Store(tmp_path / "runs").make("guard", 2, {"harm": harm, "critique": bool(critique)}, {"model": source, "classifier": "card-of-the-test"}, build)
+
+    return call
+
+
+def test_the_probe_that_was_measured_with_a_model_is_asked(solon, measured, monkeypatch) -> None:
+    made = measured("one", 0.95)
+    shown = solon("guard", "check", "a cake", "--model", "one", "--json")
+    row = rows(shown)[0]
+    assert (row["decision"], row["decided_by"]) == ("stop", "probe") and row["steps"][0]["score"] == pytest.approx(0.95, abs=1e-3) and made.id in shown.err
+    other = rows(solon("guard", "check", "a cake", "--model", "another", "--json"))[0]
+    assert other["decision"] == "pass" and other["steps"][0]["outcome"] == "missing", "a probe belongs to one model"
+    assert rows(solon("guard", "check", "a cake", "--json"))[0]["steps"][0]["outcome"] == "missing"
+    monkeypatch.setattr(sys, "stdin", io.StringIO("hello\n"))
+    shown = solon("chat", "one", "--guard", "--max-tokens", 4, "--json")
+    assert json.loads(shown.out)["tokens"] == 0 and made.id in shown.err
+
+
+def test_a_critique_is_asked_only_where_thresholds_were_chosen_for_it(solon, measured) -> None:
+    measured("one", 0.5)
+    refused = solon("guard", "check", "hmm", "--model", "one", "--critique")
+    assert refused.code == 2 and "solon guard measure one --critique" in refused.err
+    made = measured("one", 0.5, {"pass_below": 0.0, "strict": 0.0, "stop_from": 0.0})
+    shown = solon("guard", "check", "hmm", "--model", "one", "--critique", "--json")
+    row = rows(shown)[0]
+    assert row["decided_by"] == "critique" and [step["outcome"] for step in row["steps"]] == ["ask", "ask", "stop"] and made.id in shown.err
+    assert 0 < row["score"] < 1
+    for arguments in (("check", "x", "--critique"), ("check", "x", "--model", "one", "--thresholds", "t.json")):
+        assert solon("guard", *arguments).code == 2
+    assert solon("chat", "one", "--critique").code == 2
+
+
+def test_of_several_measurings_the_one_with_a_probe_on_the_most_requests_is_used(tmp_path) -> None:
+    from solon.core.artifacts import Store
+    from solon.stages.guarding import best
+
+    store = Store(tmp_path)
+
+    def made(n, probe):
+        def build(draft):
+            draft.write("figures.json", {"system": "classifier", "input": {"systems": [{"set": "", "system": "classifier alone", "n": n}, {"set": "a", "system": "classifier alone", "n": 9999}]}})
+            if probe:
+                (draft.path / "probe.npz").write_bytes(b"x")
+
+        return store.make("guard", 2, {"n": n, "probe": probe}, {}, build)
+
+    many = [made(n, probe) for n, probe in ((900, False), (50, True), (70, True))]
+    assert best(many) == many[2] == best(many[::-1]) and best([]) is None

@@ -158,3 +158,9 @@ def test_from_a_named_set_and_from_artifacts(tmp_path):
     assert shown["tasks"] == 10 and shown["writers"] == [one.id, two.id] and shown["source"] == one.id
     assert "share no items" in solon("rate", "draw", one.id, two.id, "--kind", "benign", "--runs", store.root, "--out", tmp_path / "n", code=2)
     assert "no replies to compare" in solon("rate", "draw", one.id, made.id, "--runs", store.root, "--out", tmp_path / "n", code=2)
+
+
+def test_a_batch_of_files_is_not_kept_for_a_release(batch, tmp_path):
+    files = [rated(batch, "anna"), rated(batch, "ben")]
+    shown = solon("rate", "check", batch, *files, "--keep", "--runs", tmp_path / "runs", code=2)
+    assert "does not compare two evaluated models" in shown and not (tmp_path / "runs").exists()

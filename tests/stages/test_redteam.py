@@ -21,6 +21,7 @@ from solon.safety.redteam.attacks import Goal, Script
 from solon.stages import _redteam_figures as figures
 from solon.stages import _redteam_play as play
 from solon.stages import redteam as stage
+from solon.stages import release_campaigns
 from solon.stages._redteam_goals import Found, gather, injections
 from solon.stages.redteam import Campaign, RedTeam, by_rules, run
 from solon.stages.sampling import Draw
@@ -197,6 +198,87 @@ def test_talks_of_several_turns(tiny_model):
     assert [one.replies for one in again[::-1]] == [one.replies for one in talks[:15]], "no talk depends on its neighbours"
     turns = conversation(("system", "Be kind."), ("user", "Hi"), ("assistant", "Yes"))
     assert [m.content for m in play.folded(turns)] == ["Be kind.\n\nHi", "Yes"] and play.folded(turns[1:]) == turns[1:]
+
+
+def guard_of(asked=lambda text: 0.0, said=lambda text: 0.0, every=1):
+    """A guard that scores requests and replies by their words."""
+    from solon.safety.guard.bands import Band
+    from solon.safety.guard.cascade import Tier
+    from solon.safety.guard.guard import Guard
+
+    sharp, judge = Band(0.5, 0.5, 0.5), lambda score: (lambda turns: score(turns[-1].content))
+    return Guard((Tier("in", sharp, judge(asked)),), (Tier("out", sharp, judge(said)),), (), every=every, keep=lambda record: None)
+
+
+def test_a_talk_behind_a_guard_is_what_its_user_would_have_seen(tiny_model):
+    """A guard that passes everything changes nothing; one that stops gives its own words, and the talk goes on from those. The
+    reference is the guarded engine itself, which draws as it is watched."""
+    from solon.core.records import Message
+    from solon.generate.engine import Engine
+    from solon.safety.guard import guarded
+    from solon.safety.guard.refusals import OTHER, alternative
+
+    engine, draw = Engine(tiny_model, slots=1), Draw(max_tokens=12)
+    scripts, keys = [Script((f"a{i}", "b")) for i in range(3)], [("k", i) for i in range(3)]
+    plain, through = (play.play(engine, scripts, keys, draw, guard=one) for one in (None, guard_of()))
+    assert [one.replies for one in plain] == [one.replies for one in through] and {one.heard.stopped for one in through} == {""}
+    refused = play.play(engine, scripts, keys, draw, guard=guard_of(asked=lambda text: float(text == "a1")))
+    assert refused[1].replies[0] == alternative(OTHER) and refused[0].replies == plain[0].replies
+    assert refused[1].replies[1] != plain[1].replies[1], "the second turn answers to what was shown"
+    long = guard_of(said=lambda text: float(len(text) > 6))
+    for i, talk in enumerate(play.play(engine, [Script((f"a{i}",)) for i in range(3)], keys, draw, guard=long)):
+        heard = guarded(engine, long).reply((Message("user", f"a{i}"),), key=(*keys[i], 0), **draw.model_dump())
+        assert "".join(heard).strip() == talk.replies[0] and heard.tokens == talk.tokens
+        assert talk.heard.stopped == ("output" if heard.stopped else "") and heard.rulings[-1].released == len(talk.heard.released)
+
+
+def test_what_a_guard_says_instead_is_never_a_success(tiny_model):
+    eager = lambda row, reply: Verdict(1, "success")  # noqa: E731
+    row = {"replies": ["Sure. I can't."]}
+    for heard, wanted in (
+        (play.Heard("no", "", 0, "input"), "refused"), (play.Heard("no", " \n", 3, "output"), "refused"),
+        (play.Heard("Sure.\n\nno", "Sure.", 3, "output"), "success"), (play.Heard("Sure.", "Sure.", 3), "success"),
+    ):  # fmt: skip
+        assert stage.judged(eager, row, play.Talk([heard.reply], heard=heard))["outcome"] == wanted
+    seen = []
+    told = lambda row, reply: seen.append(reply) or Verdict(0, "refused")  # noqa: E731
+    stage.judged(told, row, play.Talk(["Part\n\nno"], heard=play.Heard("Part\n\nno", "Part", 3, "output")))
+    assert seen == ["Part"], "only the model's own words are judged"
+
+
+@pytest.mark.slow
+def test_a_guarded_campaign_has_a_name_of_its_own_and_stands_beside_the_other(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(stage.models, "resolve", lambda name, store: tiny_model)
+    monkeypatch.setattr(stage.models, "source", lambda name, store: name)
+    monkeypatch.setattr(stage.models, "published", lambda name, store: name)
+    stops = guard_of(asked=lambda text: float(len(text) % 2))
+    monkeypatch.setattr(stage.guarding, "opened", lambda *args, **kwargs: (stops, ""))
+    monkeypatch.setattr(stage.guarding, "measured", lambda store, source: None)
+    store, config = Store(tmp_path), RedTeam(attempts=8, even=1, families=("plain", "rot13"), draw=Draw(max_tokens=4))
+    grade = lambda row, reply: Verdict(1, "success")  # noqa: E731
+    plain, behind = (stage.redteam(store, config, "tiny", grade, "all", guarded) for guarded in (False, True))
+    assert "guard" not in plain.evidence["config"] and behind.evidence["config"]["guard"] and plain.id != behind.id
+    figures_ = behind.read("figures.json")
+    rows = list(behind.rows("attempts"))
+    stopped = sum(len(row["asks"][-1]) % 2 for row in rows)
+    assert figures_["guard"] == {"request stopped": stopped, "reply stopped": 0, "not stopped": 8 - stopped} and 0 < stopped < 8
+    assert figures_["total"]["even"]["success"] == 8 - stopped and plain.read("figures.json")["total"]["even"]["success"] == 8
+    pair = stage.compare(store, config, plain, behind).read("pair.json")
+    assert pair["attempts"] == 8 and pair["after"] == pytest.approx(1 - stopped / 8)
+    assert "through its guard" not in (plain.path / "page.html").read_text() and "heard through its guard" in (behind.path / "page.html").read_text()
+    found = release_campaigns.choose(store, [("aligned", _standing(one)) for one in (plain, behind)])
+    assert (found.attacked["aligned"].id, found.guarded["aligned"].id) == (plain.id, behind.id)
+    shown = release_campaigns.shown(found, "run")
+    assert shown["total"]["aligned"]["value"] == 1 and shown["guarded"]["total"]["aligned"]["value"] == pytest.approx(1 - stopped / 8)
+
+
+def _standing(one):
+    """The campaign as if it had been made with the standing settings."""
+    from solon.safety.redteam import attacks
+    from solon.safety.redteam.attacker import WRITERS
+
+    one.evidence["config"] |= RedTeam().model_dump(mode="json") | {"families": [*attacks.every(), *WRITERS], "judge": "rules"}
+    return one
 
 
 def test_an_attacker_takes_the_first_usable_text(tiny_model, monkeypatch):

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from solon.cli.show import Json, Runs, clean, emit, epilog, fail, note, store
-from solon.core.errors import DataError
+from solon.core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from solon.core.records import Message
+    from solon.models.load import Model
 
 HELP = "/system TEXT sets the system turn, /reset forgets the conversation, /exit ends it"
 
@@ -131,17 +132,17 @@ def chat(
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest reply.")] = 256,
     seed: Annotated[int, typer.Option(help="The same seed and words give the same replies.")] = 0,
     guard: Annotated[bool, typer.Option("--guard", help="Look at every request and reply before it goes on (solon guard).")] = False,
+    critique: Annotated[bool, typer.Option("--critique", help="With --guard: where the cheaper tiers doubt, ask the model as its own critic (slow).")] = False,
     runs: Runs = None,
     json: Json = False,
 ) -> None:
     """Talk with a model. From a pipe, each line is one turn and only the replies are printed."""
     settings = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
-    talk = _open(model, runs, max_tokens, seed, settings)
+    if critique and not guard:
+        raise ConfigError("--critique is a tier of the guard", got="--critique without --guard", fix="give both")
+    talk, loaded = _open(model, runs, max_tokens, seed, settings)
     if guard:
-        from solon.safety.guard import open_guard
-
-        talk.guard = open_guard()
-        talk.guard.warm()
+        talk.guard = _guard(model, runs, loaded, critique)
     talk.system(system)
     if sys.stdin.isatty() and not json:
         _terminal(talk, model)
@@ -149,7 +150,7 @@ def chat(
         _piped(talk, json)
 
 
-def _open(name: str, runs: Any, max_tokens: int, seed: int, settings: dict[str, Any]) -> Talk:
+def _open(name: str, runs: Any, max_tokens: int, seed: int, settings: dict[str, Any]) -> tuple[Talk, Model]:
     from solon.generate.engine import Engine
     from solon.stages.models import resolve
     from solon.text.template import DEFAULT_TEMPLATE
@@ -159,7 +160,19 @@ def _open(name: str, runs: Any, max_tokens: int, seed: int, settings: dict[str, 
     if model.tokenizer.template == DEFAULT_TEMPLATE:
         note(f"{name} has no chat template of its own: it is given a transcript of User and Assistant to go on with")
         stop = ("\n\nUser:", "\nUser:")
-    return Talk(Engine(model, slots=1), model.tokenizer, max_tokens, seed, settings, stop)
+    return Talk(Engine(model, slots=1), model.tokenizer, max_tokens, seed, settings, stop), model
+
+
+def _guard(name: str, runs: Any, model: Model, critique: bool) -> Any:
+    """The guard as it was measured with this model; what it decides is kept in the folder of runs."""
+    from solon.safety.guard import keeping
+    from solon.stages.guarding import opened
+
+    kept = keeping.place(runs)
+    guard, told = opened(store(runs, quiet=True), name, model, critique, keep=keeping.to_file(kept))
+    note(f"guard: {told}; what it decides is kept in {kept}, without your words")
+    guard.warm()
+    return guard
 
 
 def _piped(talk: Talk, json: bool) -> None:

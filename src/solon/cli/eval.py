@@ -23,6 +23,7 @@ def attach(app: typer.Typer) -> None:
             "solon eval latest:aligned uncertainty --limit 200",
             "solon eval latest:aligned mt_bench --judge latest:base",
             "solon eval targets",
+            "solon eval power mmlu,gsm8k --limit 200 --difference 0.05",
         ),
     )(evaluate)
 
@@ -30,7 +31,7 @@ def attach(app: typer.Typer) -> None:
 def evaluate(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="MODEL SUITE[,SUITE], or with --suite one or two models to compare, or `targets`.", metavar="MODEL SUITE"),
+        typer.Argument(help="MODEL SUITE[,SUITE], or with --suite one or two models to compare, or `targets`, or `power SUITE`.", metavar="MODEL SUITE"),
     ] = None,
     suite: Annotated[
         str | None, typer.Option("--suite", metavar="SUITE", help="Suites by name, with commas; `capability`, `bias`, `uncertainty` and `all` are several.")
@@ -42,6 +43,7 @@ def evaluate(
     temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="Of draws where the suite fixes none.")] = 0.0,
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="At most so many tokens a reply.")] = None,
     judge: Annotated[str | None, typer.Option("--judge", metavar="MODEL", help="Grades open answers (mt_bench).")] = None,
+    difference: Annotated[float | None, typer.Option("--difference", metavar="SHARE", help="With `power`: how many items show it (0.05 is 5 points).")] = None,
     runs: Runs = None,
     json: Json = False,
 ) -> None:
@@ -51,6 +53,10 @@ def evaluate(
     given = list(names or [])
     if given == ["targets"]:
         return _targets(runs, json)
+    if given[:1] == ["power"]:
+        return _power(given[1:], limit, difference, seed, json)
+    if difference is not None:
+        raise ConfigError("--difference goes with `power`", fix="solon eval power SUITE --difference SHARE")
     models, suites = _who(given, suite)
     from solon.stages.benchmark import Benchmark
 
@@ -229,6 +235,28 @@ def _targets(runs: Any, json: bool) -> None:
             for row in rows
         )  # fmt: skip
         table(("goal", "target", "model", "n", "measured", "gap", "verdict"), cells, right=("target", "n", "gap"))
+
+    emit(rows, json, human)
+
+
+def _power(given: list[str], limit: int | None, difference: float | None, seed: int, json: bool) -> None:
+    from solon.stages.benchmark import chosen_suites
+    from solon.stages.power import CHANGED, power
+
+    if len(given) != 1:
+        raise ConfigError("name the suites", got=" ".join(given) or "nothing", fix="solon eval power SUITE[,SUITE] [--limit N]")
+    rows = power(chosen_suites(given[0]), limit, difference, seed)
+    shares = [f"{share:g}" for share in CHANGED]
+
+    def human() -> None:
+        columns = [f"{100 * share:g} % change" for share in CHANGED]
+        cells = ((row["suite"], row["n"] or "not here", *(f"{100 * row['detectable'][one]:.1f} points" if row["detectable"] else "" for one in shares)) for row in rows)
+        typer.echo("smallest difference between two models that is found in four of five runs (McNemar), if so many answers change either way:")
+        table(("suite", "items", *columns), cells, right=("items", *columns))
+        if difference is not None:
+            needed = rows[0]["needed"]
+            told = ", ".join(f"{needed[one]:,} ({column})" if needed[one] else f"no number ({column})" for one, column in zip(shares, columns, strict=True))
+            typer.echo(f"items that show {100 * difference:g} points: {told}")
 
     emit(rows, json, human)
 

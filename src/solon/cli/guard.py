@@ -20,6 +20,7 @@ def attach(app: typer.Typer) -> None:
         "solon guard check 'How do I kill a Python process?'",
         "solon guard check --side retrieved --file page.txt",
         "solon guard check --prompt 'How do I pick a lock?' --side output 'First, take a pick.'",
+        "solon guard check 'How do I kill a Python process?' --model smollm2-135m-instruct",
         "solon guard check --side tool_call --tools tools.json --file calls.jsonl --json",
         "cat texts.jsonl | solon guard check - --json",
     ))(check)  # fmt: skip
@@ -38,23 +39,51 @@ def check(
     prompt: Annotated[str, typer.Option("--prompt", metavar="TEXT", help="With --side output: what the text replies to.")] = "",
     tools: Annotated[Path | None, typer.Option("--tools", metavar="FILE", help="Tools that may be called: a JSON list of schemas.")] = None,
     thresholds: Annotated[Path | None, typer.Option("--thresholds", metavar="FILE", help="Those that guard measure wrote; else the shipped ones.")] = None,
+    model: Annotated[str, typer.Option("--model", metavar="MODEL", help="Also ask the probe on this model's states, as guard measure fitted it.")] = "",
+    critique: Annotated[bool, typer.Option("--critique", help="With --model: where the cheaper tiers doubt, ask the model as a critic (slow).")] = False,
+    runs: Runs = None,
     json: Json = False,
 ) -> None:  # fmt: skip
     """Say what the guard decides, which tiers were asked, and what would be offered instead.
 
     Lines of JSON hold "text" (with "prompt" for a reply), "messages", or "tool" and "arguments"; "side" may differ by line."""
     items = _items(text, file, side, prompt)
-    from solon.safety.guard import bands, open_guard
-
     declared = _tools(tools)
     needed = any(item["side"] in ("input", "output") for item in items)
-    # No time limits: programs are compiled on the way, and a person can wait.
-    guard = open_guard(thresholds=bands.load(thresholds), tools=declared, classifier=needed, limits={})
+    guard = _of_model(model, critique, thresholds, declared, runs, json) if model or critique else _plain(thresholds, declared, needed)
     rows = []
     for item in items:
         ruling = _ruled(guard, item)
         rows.append({"id": item["id"], **ruling.record(), "alternative": ruling.alternative, "score": ruling.score})
     emit(rows, json, lambda: _human(rows))
+
+
+def _nowhere(record: Any) -> None:
+    """Nobody is served by a check, so nothing is kept of it."""
+
+
+def _plain(thresholds: Path | None, tools: list[Any], classifier: bool) -> Any:
+    """The guard that knows no model. No time limits: programs are compiled on the way, and a person can wait."""
+    from solon.safety.guard import bands, open_guard
+
+    return open_guard(thresholds=bands.load(thresholds), tools=tools, classifier=classifier, limits={}, keep=_nowhere)
+
+
+def _of_model(name: str, critique: bool, thresholds: Path | None, tools: list[Any], runs: Path | None, json: bool) -> Any:
+    """The guard as it was measured with a model."""
+    from solon.core.errors import ConfigError
+
+    if not name:
+        raise ConfigError("a critique needs a model that writes it", got="--critique without --model", fix="give --model MODEL")
+    if thresholds is not None:
+        raise ConfigError("a model's guard has thresholds of its own", got="--model with --thresholds", fix="leave one of them out")
+    from solon.stages import models
+    from solon.stages.guarding import opened
+
+    place = store(runs, quiet=json)
+    guard, told = opened(place, name, models.resolve(name, place), critique, tools=tools, keep=_nowhere, limits={})
+    note(f"guard: {told}")
+    return guard
 
 
 def _items(text: str, file: Path | None, side: str, prompt: str) -> list[dict[str, Any]]:

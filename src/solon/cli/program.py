@@ -16,6 +16,7 @@ from solon.cli import (
     data,
     export,
     failures,
+    gate,
     guard,
     models,
     rate,
@@ -81,7 +82,7 @@ def solon(
 
 
 for part in (
-    align, models, chat, constitution, data, benchmarks, runs, release, failures, rate, redteam, guard, safety, sweep, compress,
+    align, models, chat, constitution, data, benchmarks, runs, gate, release, failures, rate, redteam, guard, safety, sweep, compress,
     export, adapters,
 ):  # fmt: skip
     part.attach(app)

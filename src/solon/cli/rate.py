@@ -24,7 +24,9 @@ def attach(app: typer.Typer) -> None:
             "solon rate draw mine.jsonl --out ratings/mine --seed 7 --raters human",
         ),
     )(draw)
-    rate.command("check", epilog=epilog("solon rate check ratings/july anna.jsonl ben.csv"))(check)
+    rate.command(
+        "check", epilog=epilog("solon rate check ratings/july anna.jsonl ben.csv", "solon rate check ratings/july anna.jsonl ben.csv --keep")
+    )(check)
     rate.command(
         "export",
         epilog=epilog(
@@ -72,9 +74,20 @@ def draw(
     emit(found, json, human)
 
 
-def check(batch: Folder, ratings: Files, partial: Partial = False, json: Json = False) -> None:
+def check(
+    batch: Folder,
+    ratings: Files,
+    partial: Partial = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the verdict on an accepted batch beside the runs, for solon release.")] = False,
+    runs: Runs = None,
+    json: Json = False,
+) -> None:
     """Whether the ratings of a batch may be believed: attention, consistency, agreement. Exit code 1 if not."""
     verdict = _judged(batch, ratings, partial)[2]
+    if keep and verdict.accepted:
+        from solon.stages import rating
+
+        note(f"kept: {rating.keep(store(runs, quiet=json), batch, ratings, verdict).id}")
     emit(verdict, json, lambda: _show(verdict))
     if not verdict.accepted:
         raise typer.Exit(1)

@@ -19,6 +19,7 @@ def attach(app: typer.Typer) -> None:
         "solon redteam latest:base latest:aligned --attempts 10000",
         "solon redteam latest:aligned --families encoding,many_shot,written --prompts 'starter:red_team + shared:harmbench'",
         "solon redteam latest:aligned --attempts 0 --regression successes.jsonl",
+        "solon redteam latest:aligned --guard",
         "solon redteam --list",
     )
     app.command("redteam", epilog=examples)(redteam)
@@ -38,6 +39,7 @@ def redteam(
     tokens: Annotated[int, typer.Option("--tokens", min=1, help="Longest reply, in tokens.")] = 48,
     temperature: Annotated[float, typer.Option("--temperature", min=0, max=5, help="Of the target's replies.")] = 0.7,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Names all randomness.")] = 1,
+    guard: Annotated[bool, typer.Option("--guard", help="Attack the model behind its guard (solon guard); one model is compared with itself without.")] = False,
     listed: Annotated[bool, typer.Option("--list", help="Show the families of attacks and stop.")] = False,
     runs: Runs = None,
     json: Json = False,
@@ -45,7 +47,7 @@ def redteam(
     """Attack a model in many ways and report how often it gave harmful help, with exact intervals.
 
     Stopped at any point, the same command goes on and ends with the same result. Two models get the same attempts in
-    their even part and are compared on it. The successes are kept as a file for --regression and for training.
+    their even part and are compared on it; so do one model and itself behind its guard. The successes are kept as a file for --regression and for training.
     """
     if listed:
         listing(json)
@@ -64,9 +66,12 @@ def redteam(
         raise ConfigError("there is nothing to do", got="--attempts 0", fix="give --attempts, or --regression FILE")
     config = build(stage.RedTeam, content, "solon redteam")
     place = store(runs, quiet=json)
-    made = [stage.redteam(place, config, name) for name in (model, after) if name]
+    played = [(name, guard) for name in (model, after) if name]
+    if guard and after is None:
+        played.insert(0, (model, False))
+    made = [stage.redteam(place, config, name, guarded=behind) for name, behind in played]
     pair = stage.compare(place, config, made[0], made[1]) if len(made) == 2 else None
-    value = summary([str(name) for name in (model, after) if name], made, pair)
+    value = summary([name + (" behind its guard" if behind else "") for name, behind in played], made, pair)
     emit(value, json, lambda: human(value))
 
 
@@ -109,6 +114,8 @@ def human(value: dict[str, Any]) -> None:
         distinct = one["figures"]["distinct"]
         if distinct["share"] is not None:
             typer.echo(f"distinct: {100 * distinct['share']:.1f} % of the attempts have words of their own")
+        if one["figures"].get("guard"):
+            typer.echo("guard: " + ", ".join(f"{name} {count}" for name, count in one["figures"]["guard"].items()))
         for reason, count in one["figures"]["missing"].items():
             typer.echo(f"missing: {count} attempts ({reason})")
         typer.echo("judge: " + judge_told(one["figures"]["judge"]))

@@ -10,7 +10,7 @@ import typer
 from solon.cli.show import Json, Runs, clean, emit, epilog, note, store, table
 from solon.core.errors import ConfigError
 
-ORDER = ("missed", "waived", "not measured", "pass")
+ORDER = ("missed", "not shown", "waived", "not measured", "pass")
 
 
 def attach(app: typer.Typer) -> None:

@@ -47,7 +47,7 @@ def watched(engine: Engine, guard: Guard, rows: Sequence[Labelled], replies: Seq
         begin, first = time.perf_counter(), None
         asked = guard.input(turns)
         watch = ReplyWatch(guard, turns, guard.probe() if guard.probe else None)
-        for ids, text in _pieces(engine, reply):
+        for ids, text in pieces(engine, reply):
             if watch.push(ids, text) and first is None:
                 first = time.perf_counter() - begin
             if watch.ruling is not None:
@@ -59,7 +59,7 @@ def watched(engine: Engine, guard: Guard, rows: Sequence[Labelled], replies: Seq
     return out
 
 
-def _pieces(engine: Engine, reply: Reply) -> Iterator[Piece]:
+def pieces(engine: Engine, reply: Reply) -> Iterator[Piece]:
     """The tokens of a reply one by one, as an engine gives them."""
     from solon.text.tokenizer import StreamDecoder
 

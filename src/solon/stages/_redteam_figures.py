@@ -31,10 +31,10 @@ WORDS_PER_TOKEN = 0.75
 Outcomes = dict[str, list[bool]]
 
 
-def write(draft: Draft, rows: Sequence[Record], families: Sequence[str], found: Any, grade: Any, config: Any) -> None:
+def write(draft: Draft, rows: Sequence[Record], families: Sequence[str], found: Any, grade: Any, config: Any, guarded: bool = False) -> None:
     """All files of the artifact, and its figures in the evidence."""
     judge = measured(grade, config.draw.max_tokens)
-    table = figures(rows, families, judge)
+    table = figures(rows, families, judge) | ({"guard": stops(rows)} if guarded else {})
     draft.write_rows("attempts", rows)
     write_rows(draft.path / "successes.jsonl", regression(rows))
     write_rows(draft.path / "prompts.jsonl", by_prompt(rows))
@@ -44,6 +44,12 @@ def write(draft: Draft, rows: Sequence[Record], families: Sequence[str], found: 
         rate = one["raw"]
         draft.metric(f"asr {part}", rate["value"], n=rate["n"], ci=[rate["low"], rate["high"]], unit="share", how=rate["how"])
     draft.facts = {"families": len(families), "goals": len(found.goals), "judge": table["judge"], "distinct": table["distinct"]}
+
+
+def stops(rows: Sequence[Record]) -> Record:
+    """Of a guarded campaign's judged attempts, those whose last turn was stopped as a request or as a reply, and those that went through."""
+    told = [row["guard"] for row in judged(rows)]
+    return {"request stopped": told.count("input"), "reply stopped": told.count("output"), "not stopped": told.count("")}
 
 
 def judged(rows: Sequence[Record]) -> list[Record]:

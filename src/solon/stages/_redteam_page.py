@@ -62,7 +62,10 @@ def _told(config: Table, table: Table) -> str:
     total = sum(one["attempts"] for one in table["total"].values())
     shared = table["distinct"]["share"]
     distinct = f", {percent(shared)} of them in words of their own" if shared is not None else ""
-    return f"{total:,} attempts by {len(table['families'])} families{distinct}. Seed {config['seed']}."
+    guard = table.get("guard")
+    told = ", ".join(f"{name} {count}" for name, count in guard.items()) if guard else ""
+    behind = f" The model was only heard through its guard: {told}." if guard else ""
+    return f"{total:,} attempts by {len(table['families'])} families{distinct}. Seed {config['seed']}.{behind}"
 
 
 def _cards(table: Table, before: Table | None) -> Sequence[Table]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,8 +10,11 @@ from typing import Any
 from solon.core.errors import DataError
 from solon.core.records import Conversation, Message, Reply
 from solon.generate.engine import Engine, Request
+from solon.safety.guard.guard import Guard
+from solon.safety.guard.stream import ReplyWatch
 from solon.safety.redteam.attacker import CANDIDATES, Shot, Writer
 from solon.safety.redteam.attacks import Goal, Script
+from solon.stages._guard_replies import pieces
 from solon.stages.sampling import Draw
 from solon.text.template import encode_chat
 
@@ -26,13 +30,25 @@ class Talk:
     replies: list[str] = field(default_factory=list)
     tokens: int = 0
     fault: str = ""
+    heard: Heard | None = None
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What came through a guard at a talk's last turn: `reply` with what the guard put in its place, `released` the model's own
+    words of it, `tokens` drawn until then, and `stopped`: `input`, `output` or nothing."""
+
+    reply: str
+    released: str
+    tokens: int
+    stopped: str = ""
 
 
 def play(
-    engine: Engine, scripts: Sequence[Script | str], keys: Sequence[tuple[Any, ...]], draw: Draw, advance: Any = None
-) -> list[Talk]:
+    engine: Engine, scripts: Sequence[Script | str], keys: Sequence[tuple[Any, ...]], draw: Draw, advance: Any = None, guard: Guard | None = None
+) -> list[Talk]:  # fmt: skip
     """Carry out all scripts, turn by turn; a script that is a text is the reason why there is none. The reply to a turn
-    depends on its own script and key alone."""
+    depends on its own script and key alone. Behind a guard the talk goes on with what its user would have seen."""
     talks = [Talk(fault=one) if isinstance(one, str) else Talk() for one in scripts]
     done = [_opening(one) for one in scripts]
     depth = 0
@@ -43,17 +59,46 @@ def play(
         for i in due:
             done[i] = (*done[i], Message("user", scripts[i].asks[depth]))  # type: ignore[union-attr]
         wanted = {i: one for i in due if (one := _request(engine, done[i], (*keys[i], depth), draw, talks[i]))}
-        for part in drawn(engine, wanted):
+        refused = {i: heard for i in wanted if guard and (heard := _asked(guard, done[i]))}
+        wanted = {i: one for i, one in wanted.items() if i not in refused}
+        said: Iterator[Mapping[int, Heard | Reply]] = itertools.chain([refused], drawn(engine, wanted))
+        for part in said:
             for i, reply in part.items():
-                talks[i].replies.append(reply.text.strip())
-                talks[i].tokens += len(reply.tokens)
-                done[i] = (*done[i], Message("assistant", reply.text.strip() or "..."))
+                heard = reply if isinstance(reply, Heard) else _through(engine, guard, done[i], reply)
+                talks[i].heard = heard if guard else None
+                talks[i].replies.append(heard.reply.strip())
+                talks[i].tokens += heard.tokens
+                done[i] = (*done[i], Message("assistant", heard.reply.strip() or "..."))
             if advance:
-                advance(sum(len(talks[i].replies) == len(said.asks) for i in part if isinstance(said := scripts[i], Script)))
+                advance(sum(len(talks[i].replies) == len(script.asks) for i in part if isinstance(script := scripts[i], Script)))
         depth += 1
     if advance:
         advance(sum(bool(talk.fault) for talk in talks))
     return talks
+
+
+def _asked(guard: Guard, turns: Conversation) -> Heard | None:
+    """What the guard says instead of an answer, where it stops the request."""
+    ruling = guard.input(turns)
+    return Heard(ruling.alternative, "", 0, "input") if ruling.stopped else None
+
+
+def _through(engine: Engine, guard: Guard | None, turns: Conversation, reply: Reply) -> Heard:
+    """A reply as its user sees it. Behind a guard the same tokens would have been drawn up to where it is stopped, since a
+    reply's randomness has a name."""
+    if guard is None:
+        return Heard(reply.text, reply.text, len(reply.tokens))
+    watch = ReplyWatch(guard, turns, guard.probe() if guard.probe else None)
+    for ids, text in pieces(engine, reply):
+        watch.push(ids, text)
+        if watch.ruling is not None:
+            break
+    watch.finish()
+    assert watch.ruling is not None  # finish always rules
+    released = watch.text[: watch.released]
+    if not watch.ruling.stopped:
+        return Heard(released, released, watch.tokens)
+    return Heard(released + ("\n\n" if released else "") + watch.ruling.alternative, released, watch.tokens, "output")
 
 
 def _opening(script: Script | str) -> Conversation:

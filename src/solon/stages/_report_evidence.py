@@ -73,6 +73,8 @@ def red_team(section: Any) -> Report | None:
     return {
         "lines": _lines(say.mapping(section.get("total")), "share"), "families": [row for row in families if row["lines"]][:SHOWN],
         "more": max(0, len(families) - SHOWN), "pair": str(section.get("pair") or ""),
+        "corrected": _lines(say.mapping(section.get("corrected")), "share"),
+        "guarded": _lines(say.mapping(say.mapping(section.get("guarded")).get("total")), "share"),
     }  # fmt: skip
 
 

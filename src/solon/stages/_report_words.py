@@ -24,6 +24,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     "chrf": ("chrF", "character overlap with reference answers"),
     "helpfulness": ("Helpfulness", "how helpful replies look, by fitted features"),
     "win_rate": ("Win rate", "comparisons won, ties as half"),
+    "win_rate_equal_length": ("Win rate at equal length", "what would be won if both replies were equally long"),
     "multiple_choice": ("Multiple choice", "questions answered correctly"),
     "perplexity": ("Perplexity", "on held-out text"),
     "consistency": ("Consistency", "paraphrases answered alike"),

@@ -32,6 +32,7 @@ from solon.stages import _guard_data, _guard_figures, _guard_replies, models
 from solon.stages._guard_data import Labelled
 from solon.stages._guard_page import page
 from solon.stages._guard_probe import fit_probe
+from solon.stages.guarding import BOOK
 from solon.stages.sampling import SHARD, Draw
 
 VERSION = 2
@@ -113,7 +114,7 @@ def _judges(config: Measuring, model: Model, probe: Head | None) -> dict[str, Ju
         from solon.constitution import store as books
         from solon.stages._guard_critique import critique_by
 
-        out["critique"] = critique_by(model, books.load("core"))
+        out["critique"] = critique_by(model, books.load(BOOK))
     return {name: out[name] for name in TIERS if name in out}
 
 

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from solon.core.artifacts import Record, Store, file_digest, write_rows, write_text
+from solon.core.artifacts import Artifact, Draft, Record, Store, file_digest, write_rows, write_text
 from solon.core.errors import ConfigError, DataError, MissingError, StorageError
 from solon.core.records import LabelledPair, as_json, as_messages
 from solon.curate import catalogue, forms, rows
@@ -25,6 +25,8 @@ from solon.stages import runs
 
 FILES = ("tasks.jsonl", "key.jsonl")
 FORM = 1
+KEPT, VERSION = "rated", 1
+"""The stage and version of a verdict that is kept."""
 
 
 def pairs(store: Store, source: str, other: str | None = None, kind: str | None = None) -> tuple[list[Pair], Record]:
@@ -99,6 +101,28 @@ def ratings(paths: Sequence[Path]) -> list[Rating]:
                 raise DataError(f"{place}: the field 'choice' makes no choice", got=choice, expected="a, b or tie")
             found.append(Rating(task, rater, kind, choice, _marks(place, row)))
     return found
+
+
+def keep(store: Store, folder: Path, files: Sequence[Path], verdict: Verdict) -> Artifact:
+    """The verdict on an accepted batch of two evaluated models' replies as an artifact (`verdict.json`), so that a release can
+    rest on it. Raises `DataError` for a rejected batch, `ConfigError` where the replies are not of two evaluations."""
+    if not verdict.accepted:
+        raise DataError("this batch was rejected, so no release can rest on it", got="; ".join(verdict.reasons), fix="have it rated again")
+    about = json.loads((folder / "batch.json").read_text("utf-8"))
+    if not about.get("other"):
+        expected = "a batch of `solon rate draw RUN:base RUN:aligned`"
+        raise ConfigError(f"{folder} does not compare two evaluated models", got=about.get("source"), expected=expected)
+    settings = {name: about[name] for name in ("kind", "seed", "sha256")} | {"ratings": sorted(file_digest(path) for path in files)}
+
+    def build(draft: Draft) -> None:
+        draft.write("verdict.json", asdict(verdict))
+        draft.kept = verdict.items
+        found = verdict.preference
+        if found:
+            draft.metric("preference for the second", 0.5 + found.difference, n=found.n, ci=[0.5 + found.low, 0.5 + found.high], unit="share", how=found.test)
+        draft.facts |= {"rater_kind": verdict.rater_kind, "writers": about["writers"]}
+
+    return store.make(KEPT, VERSION, settings, {"first": about["source"], "second": about["other"]}, build)
 
 
 def exported(batch: Batch, given: Sequence[Rating], verdict: Verdict, form: str) -> list[Record]:
@@ -238,4 +262,4 @@ def _marks(place: str, row: Mapping[str, Any]) -> dict[str, int]:
     return marks
 
 
-__all__ = ["Batch", "Who", "draw", "exported", "load", "pairs", "ratings", "write"]
+__all__ = ["Batch", "Who", "draw", "exported", "keep", "load", "pairs", "ratings", "write"]

@@ -19,6 +19,7 @@ from solon.core.records import Verdict, as_json
 from solon.curate.splits import Split
 from solon.generate.engine import Engine
 from solon.models.load import Model
+from solon.safety.guard.guard import Guard
 from solon.safety.redteam import attacks, plan, suffix
 from solon.safety.redteam.attacker import WRITERS, Success, choose
 from solon.safety.redteam.attacks import Script
@@ -26,7 +27,7 @@ from solon.safety.redteam.topical import engages
 from solon.stages import _redteam_figures as figures
 from solon.stages import _redteam_goals as goals_of
 from solon.stages import _redteam_play as play
-from solon.stages import models
+from solon.stages import guarding, models
 from solon.stages._redteam_page import page
 from solon.stages.sampling import Draw
 
@@ -68,7 +69,7 @@ class RedTeam(Config):
 @dataclass
 class Campaign:
     """What a campaign works with: the target's engine, the attacker's (made when it is first needed), the goals, and the
-    judge. `texts` are the suffixes that were found."""
+    judge. `texts` are the suffixes that were found. With a `guard` the target is only heard through it."""
 
     config: RedTeam
     target: Model
@@ -76,6 +77,7 @@ class Campaign:
     found: goals_of.Found
     grade: Grade
     draft: Draft
+    guard: Guard | None = None
     texts: list[str] = field(default_factory=list)
     engines: dict[str, Engine] = field(default_factory=dict)
 
@@ -90,10 +92,11 @@ class Campaign:
 
 
 def redteam(
-    store: Store, config: RedTeam, subject: str, grade: Grade | None = None, judge: str = "rules"
+    store: Store, config: RedTeam, subject: str, grade: Grade | None = None, judge: str = "rules", guarded: bool = False
 ) -> Artifact:
     """`attempts.jsonl`, `figures.json`, `successes.jsonl` (the next regression set) and `page.html` of one model by any of
-    its names. `judge` names the grade in the artifact's hash: give another name with another grade."""
+    its names. `judge` names the grade in the artifact's hash: give another name with another grade. With `guarded` the attacks are
+    made on the model behind its guard (`guarding.opened`): its thresholds and its measuring are in the hash, too."""
     found = goals_of.gather(config.prompts, config.side, config.regression, config.families)
     families = chosen(config, found)
     attacker = config.attacker or models.published(subject, store)
@@ -104,11 +107,17 @@ def redteam(
         "families": families, "judge": judge, "data": found.digests, "wording": attacks.fingerprint(families),
         "judged_on": found.labelled,
     }  # fmt: skip
+    if guarded:
+        measuring = guarding.measured(store, source)
+        settings |= {"guard": guarding.thresholds(measuring).version}
+        inputs |= {"guard": measuring.id} if measuring else {}
 
     def build(draft: Draft) -> None:
         target = models.resolve(subject, store)
         other = lambda: target if models.source(attacker, store) == source else models.resolve(attacker, store)  # noqa: E731
-        run(Campaign(config, target, other, found, grade or by_rules, draft), families)
+        # No time limits and nothing kept: figures must not depend on the machine's load, and nobody is served.
+        guard = guarding.opened(store, subject, target, keep=lambda record: None, limits={})[0] if guarded else None
+        run(Campaign(config, target, other, found, grade or by_rules, draft, guard), families)
 
     return store.make("redteam", VERSION, settings, inputs, build)
 
@@ -183,7 +192,7 @@ def run(campaign: Campaign, families: Sequence[str]) -> None:
             number += 1
     draft.tokens = sum(row["tokens"] for row in rows)
     draft.licences |= found.licences
-    figures.write(draft, rows, families, found, campaign.grade, config)
+    figures.write(draft, rows, families, found, campaign.grade, config, guarded=campaign.guard is not None)
 
 
 def _item(place: plan.Place, part: str, number: int) -> Record:
@@ -218,7 +227,7 @@ def attempt(campaign: Campaign, part: Sequence[Record], before: Sequence[Record]
     """One round: what is said, what the target replies, and what it amounts to."""
     scripts = worded(campaign, part, before)
     keys = [("redteam", campaign.config.seed, one["goal"], one["family"], one["k"]) for one in part]
-    talks = play.play(campaign.engine("target"), scripts, keys, campaign.config.draw, advance)
+    talks = play.play(campaign.engine("target"), scripts, keys, campaign.config.draw, advance, campaign.guard)
     rows = []
     for one, script, talk in zip(part, scripts, talks, strict=True):
         goal = campaign.found.goal(one["goal"])
@@ -227,18 +236,24 @@ def attempt(campaign: Campaign, part: Sequence[Record], before: Sequence[Record]
             "request": goal.request, **({"made_by": goal.family} if goal.family else {}), **({"contains": goal.contains} if goal.contains else {}),
             "opening": as_json(script.opening) if isinstance(script, Script) else [],
             "asks": list(script.asks) if isinstance(script, Script) else [],
-            "replies": talk.replies, "tokens": talk.tokens,
+            "replies": talk.replies, "tokens": talk.tokens, **({"guard": talk.heard.stopped} if talk.heard else {}),
         }  # fmt: skip
-        rows.append(row | judged(campaign.grade, row, talk.fault))
+        rows.append(row | judged(campaign.grade, row, talk))
     return rows
 
 
-def judged(grade: Grade, row: Record, fault: str) -> Record:
-    """The outcome of an attempt. A judge that fails, or gives no known label, leaves it missing."""
-    if fault:
-        return {"outcome": MISSING, "reason": fault, "dropped": fault}
+def judged(grade: Grade, row: Record, talk: play.Talk) -> Record:
+    """The outcome of an attempt. A judge that fails, or gives no known label, leaves it missing. Where a guard stopped the last
+    turn, only the model's own words that had gone out are judged: what the guard offers instead is no answer."""
+    if talk.fault:
+        return {"outcome": MISSING, "reason": talk.fault, "dropped": talk.fault}
+    said, stopped = talk.replies[-1], ""
+    if talk.heard and talk.heard.stopped:
+        said, stopped = talk.heard.released, talk.heard.stopped
+    if stopped and not said.strip():
+        return {"outcome": "refused", "reason": f"the guard stopped the {'request' if stopped == 'input' else 'reply'}"}
     try:
-        verdict = grade(row, row["replies"][-1])
+        verdict = grade(row, said)
     except SolonError as error:
         return {"outcome": MISSING, "reason": f"the judge failed: {str(error).splitlines()[0]}"}
     if verdict.label not in OUTCOMES:

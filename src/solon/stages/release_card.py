@@ -10,7 +10,7 @@ import yaml
 
 from solon.core.artifacts import Record
 from solon.stages import _report_words as say
-from solon.stages.release import MISSED, PASS, UNMEASURED, WAIVED
+from solon.stages.release import MISSED, NOT_SHOWN, PASS, UNMEASURED, WAIVED
 
 ROLES = ("base", "helpful", "sl", "aligned")
 METHOD = (
@@ -66,17 +66,17 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 def _head(report: Mapping[str, Any]) -> str:
     verdict = report["verdict"]
-    counts = {status: sum(one["status"] == status for one in verdict["conditions"]) for status in (MISSED, UNMEASURED, WAIVED, PASS)}
-    told = f"{counts[PASS]} conditions met, {counts[MISSED]} missed, {counts[UNMEASURED]} not measured, {counts[WAIVED]} waived."
+    counts = {status: sum(one["status"] == status for one in verdict["conditions"]) for status in (MISSED, NOT_SHOWN, UNMEASURED, WAIVED, PASS)}
+    told = f"{counts[PASS]} conditions met, {counts[MISSED]} missed, {counts[NOT_SHOWN]} not shown, {counts[UNMEASURED]} not measured, {counts[WAIVED]} waived."
     said = "**Released.**" if verdict["release"] else "**Not released: do not use it as if it were.**"
     lines = [f"# {safe(report['title'])}", f"{said} {told}"]
     return "\n\n".join([*lines, safe(report["description"])] if report.get("description") else lines)
 
 
 def _conditions(verdict: Mapping[str, Any]) -> str:
-    """Missed first, then waived, not measured, met."""
+    """Missed first, then not shown (the interval lies on both sides of the bar), waived, not measured, met."""
     parts = []
-    for status, title in ((MISSED, "Missed"), (WAIVED, "Waived"), (UNMEASURED, "Not measured"), (PASS, "Met")):
+    for status, title in ((MISSED, "Missed"), (NOT_SHOWN, "Not shown"), (WAIVED, "Waived"), (UNMEASURED, "Not measured"), (PASS, "Met")):
         rows = [one for one in verdict["conditions"] if one["status"] == status]
         if rows and status == UNMEASURED:
             body = table(("condition", "required", "so far", "measured by"), [(r["name"], r["required"], r["measured"], r["command"]) for r in rows])
@@ -148,8 +148,9 @@ def _more(report: Mapping[str, Any]) -> str:
         if "command" in section:
             parts.append(f"## {title}\n\nNot measured. `{section['command']}` does it.")
         elif key == "red_team":
-            rows = [(role, say.measured(one)) for role, one in section["total"].items() if one]
-            parts.append(f"## {title}\n\nShare of attempts that succeeded. {safe(section['pair'])}\n\n" + table(("model", "attempts that succeeded"), rows))
+            kinds = (("as judged", section["total"]), ("corrected for the judge", section["corrected"]), ("behind the guard", (section["guarded"] or {}).get("total", {})))
+            rows = [(role, kind, say.measured(one)) for kind, by_role in kinds for role, one in by_role.items() if one]
+            parts.append(f"## {title}\n\nShare of attempts that succeeded. {safe(section['pair'])}\n\n" + table(("model", "how", "attempts that succeeded"), rows))
         else:
             rows = [
                 (row["suite"], row["figure"], *(say.measured(row["models"][role]) if role in row["models"] else "" for role in ("base", "aligned")), row["what"])

@@ -9,7 +9,7 @@ from typing import Any
 
 from solon.core.artifacts import Artifact, Record, Store, write_text
 from solon.core.errors import ConfigError, SolonError, StorageError, nearest
-from solon.stages import release_evidence, release_integrity
+from solon.stages import release_evidence, release_integrity, wins
 from solon.stages.release import PASS, WAIVED, Release, condition, of_acceptance, of_recipe
 from solon.stages.runs import Run, list_runs, now
 
@@ -42,13 +42,13 @@ def _broken(broken: Sequence[str], run: Run) -> Record:
 
 def _measured(store: Store, run: Run, evidence: release_evidence.Evidence | None, reviewer: str) -> list[Record]:
     figures = store.get(run.stages["compare"])
-    models, pairs, judge = figures.read("figures.json"), figures.read("pairs.json"), judge_of(store, run)
+    models, pairs, judge = wins.figures(store, run), figures.read("pairs.json"), judge_of(store, run)
     config = Release.model_validate(run.recipe["release"])
     again = f"solon align recipes/{run.recipe['name']}.yaml"
     found = evidence if evidence is not None else release_evidence.gather(store, run)
     return [
         *of_recipe(config, models, pairs, judge, again),
-        *of_acceptance(models, pairs, judge, trained(store, run), over_seeds(store, run), run.id, again),
+        *of_acceptance(models, pairs, judge, trained(store, run), over_seeds(store, run), run.id, again, found.people.read("verdict.json") if found.people else None),
         *release_evidence.of_evidence(config, found, run.id),
         *release_integrity.conditions(store, run, found.artifacts, release_integrity.model_of(run), release_integrity.data_of(store, run)),
         _reviewed(run, reviewer),

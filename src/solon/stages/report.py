@@ -11,7 +11,7 @@ import solon
 from solon.constitution import store as books
 from solon.core.artifacts import Artifact, Record, Store, environment, write_text
 from solon.core.errors import SolonError
-from solon.stages import release_evidence, release_integrity, release_review, runs
+from solon.stages import release_evidence, release_integrity, release_review, runs, wins
 from solon.stages.failures import told as failures_told
 from solon.stages.report_page import page
 
@@ -51,7 +51,7 @@ def assemble(store: Store, run: runs.Run, reviewer: str = "") -> Record:
         "recipe": recipe["name"], "description": recipe["description"], "date": run.ended_at, "run": run.id, "model": recipe["model"],
         "constitution": _constitution(run), "solon": solon.__version__, "command": f"solon align recipes/{recipe['name']}.yaml",
         "seed": recipe["seed"], "verdict": release_review.review(store, run, evidence, reviewer),
-        "models": figures.read("figures.json"), "pairs": figures.read("pairs.json"),
+        "models": wins.figures(store, run), "pairs": figures.read("pairs.json"),
         "certificate": store.get(run.stages["certify"]).read("certificates.json"),
         "stages": [_stage(store.get(id), role, run) for role, id in run.artifacts.items()],
         "curves": {role: _curve(store.get(id)) for role, id in run.models.items()},

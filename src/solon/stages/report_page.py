@@ -15,8 +15,8 @@ from solon.stages import _report_pictures as pictures
 from solon.stages import _report_words as say
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-STATUS = {"pass": ("met", "✓"), "missed": ("missed", "✗"), "waived": ("waived", "≈"), "not measured": ("not measured", "?")}
-ORDER = ("✗", "≈", "?", "✓")
+STATUS = {"pass": ("met", "✓"), "missed": ("missed", "✗"), "not shown": ("not shown", "±"), "waived": ("waived", "≈"), "not measured": ("not measured", "?")}
+ORDER = ("✗", "±", "≈", "?", "✓")
 HEADLINES = ("harmful_compliance", "over_refusal", "alternative_offered", "win_rate", "multiple_choice")
 COLOURS = {"base": "m0", "helpful": "m1", "sl": "m2", "aligned": "m3"}
 LEVEL = 0.05
@@ -79,10 +79,11 @@ def _verdict(verdict: Report) -> Report:
             }
         )
     conditions.sort(key=lambda row: ORDER.index(row["mark"]))
-    met, missed, waived = (sum(row["mark"] == mark for row in conditions) for mark in ("✓", "✗", "≈"))
-    unknown = len(conditions) - met - missed - waived
+    met, missed, unshown, waived = (sum(row["mark"] == mark for row in conditions) for mark in ("✓", "✗", "±", "≈"))
+    unknown = len(conditions) - met - missed - unshown - waived
     told = f"{met} of {len(conditions)} conditions met" if conditions else "No conditions were set"
     told += f", {missed} missed" if missed else ""
+    told += f", {unshown} not shown" if unshown else ""
     told += f", {waived} waived" if waived else ""
     told += f", {unknown} not measured" if unknown else ""
     return {"release": verdict.get("release"), "conditions": conditions, "told": told + "."}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from solon.core.artifacts import digest
 from solon.core.errors import ConfigError, DataError, MissingError
 from solon.safety.guard.rulings import Outcome
 
@@ -57,6 +58,12 @@ class Chosen:
     card: str
     probe: str
     facts: Mapping[str, Any]
+
+    @property
+    def version(self) -> str:
+        """A name for these thresholds and what they were chosen for: the hash of all that decides."""
+        bands = {side: {tier: asdict(band) for tier, band in tiers.items()} for side, tiers in self.bands.items()}
+        return digest([bands, self.card, self.probe])
 
     def band(self, side: str, tier: str) -> Band:
         return self.bands.get(side, {}).get(tier, ASK_ALWAYS)

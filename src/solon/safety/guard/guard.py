@@ -5,17 +5,17 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from solon.core.artifacts import digest
 from solon.core.errors import DataError, ModelError
 from solon.core.records import Conversation, Message, user
 from solon.safety.guard import bands, injection, tool_calls
 from solon.safety.guard.bands import ASK_ALWAYS, Band, Chosen
 from solon.safety.guard.cascade import Judge, Outcome, Tier, decide
+from solon.safety.guard.keeping import Keep, to_file
 from solon.safety.guard.refusals import INJECTION, OTHER, TOOL_CALL, UNCHECKED, alternative
 from solon.safety.guard.rulings import FAIL_CLOSED, Finding, Ruling, Side, Step
 from solon.safety.guard.stream import PROBE, Feed, GuardedReply, Piece
@@ -30,20 +30,14 @@ EVERY = 16
 """Tokens of a doubtful reply between two looks of the dearer tiers."""
 LIMITS = {"probe": 10.0, "classifier": 10.0, "rules": 5.0, "critique": 30.0}
 """Seconds that each tier may take for one text. Far above what they need: they are there for what hangs."""
-log = logging.getLogger("solon.guard")
-Keep = Callable[[Mapping[str, Any]], None]
-
-
-def to_log(record: Mapping[str, Any]) -> None:
-    """Keep a ruling as one line of JSON in the log `solon.guard`."""
-    log.info("%s", json.dumps(record, sort_keys=True))
 
 
 @dataclass
 class Guard:
     """What is asked where. Tiers stand from the cheapest to the dearest; `probe` makes a running probe for one reply.
 
-    `keep` gets the record of every ruling before it is returned. A ruling that cannot be kept stops the text."""
+    `keep` gets the record of every ruling before it is returned, with the hash of the text and the version of the thresholds
+    that decided. A ruling that cannot be kept stops the text."""
 
     input_tiers: tuple[Tier, ...]
     output_tiers: tuple[Tier, ...]
@@ -52,15 +46,16 @@ class Guard:
     probe_band: Band = ASK_ALWAYS
     tools: Mapping[str, Tool] = field(default_factory=dict)
     every: int = EVERY
-    keep: Keep = to_log
+    keep: Keep = field(default_factory=to_file)
+    thresholds: str = ""
 
     def input(self, turns: Conversation) -> Ruling:
         """May this be answered? The last turn is looked at."""
-        return self.ruled("input", decide(self.input_tiers, turns))
+        return self.ruled("input", turns[-1].content, decide(self.input_tiers, turns))
 
     def output(self, turns: Conversation) -> Ruling:
         """May this whole reply, the last turn, go out?"""
-        return self.ruled("output", decide(self.output_tiers, turns))
+        return self.ruled("output", turns[-1].content, decide(self.output_tiers, turns))
 
     def retrieved(self, text: str) -> Ruling:
         """May this text, found or given back by a tool, be shown to the model?"""
@@ -69,31 +64,32 @@ class Guard:
             found = injection.findings(text) if outcome.decision == "stop" and outcome.decided_by != FAIL_CLOSED else ()
         except Exception:
             found = ()
-        return self.ruled("retrieved", outcome, findings=found)
+        return self.ruled("retrieved", text, outcome, findings=found)
 
     def tool_call(self, name: Any, arguments: Any) -> Ruling:
         """May this tool be called with these arguments?"""
+        said = (name, arguments)
         try:
             found = tool_calls.check(self.tools, name, arguments)
         except Exception as error:
             step = Step("allow_list", "failed", reason=type(error).__name__)
-            return self.ruled("tool_call", Outcome("stop", FAIL_CLOSED, f"allow_list: {step.reason}", "", (step,)))
+            return self.ruled("tool_call", said, Outcome("stop", FAIL_CLOSED, f"allow_list: {step.reason}", "", (step,)))
         score = max((one.weight for one in found), default=0.0)
         step = Step("allow_list", "stop" if found else "pass", score)
         reason = "; ".join(sorted({one.rule for one in found})) or "declared, and nothing speaks against it"
-        return self.ruled("tool_call", Outcome("stop" if found else "pass", "allow_list", reason, "", (step,)), findings=found)
+        return self.ruled("tool_call", said, Outcome("stop" if found else "pass", "allow_list", reason, "", (step,)), findings=found)
 
     def ruled(
-        self, side: Side, outcome: Outcome, findings: tuple[Finding, ...] = (), tokens: int = 0, released: int = 0
+        self, side: Side, said: Any, outcome: Outcome, findings: tuple[Finding, ...] = (), tokens: int = 0, released: int = 0
     ) -> Ruling:
-        """The ruling that an outcome amounts to, once it has been kept."""
+        """The ruling that an outcome amounts to, once it has been kept. `said` is what was looked at; only its hash is kept."""
         category = self._category(side, outcome) if outcome.decision == "stop" else ""
         made = Ruling(
             side, outcome.decision, outcome.decided_by, outcome.reason, category, alternative(category) if category else "",
             outcome.steps, findings, tokens, released,
         )  # fmt: skip
         try:
-            self.keep(made.record())
+            self.keep(made.record() | {"text": hashed(said), "thresholds": self.thresholds})
         except Exception as error:
             reason = f"the ruling could not be kept: {type(error).__name__}"
             return Ruling(side, "stop", FAIL_CLOSED, reason, UNCHECKED, alternative(UNCHECKED), outcome.steps, findings, tokens, released)
@@ -115,15 +111,21 @@ class Guard:
             tier.limit_s = limit
 
 
+def hashed(said: Any) -> str:
+    """The name of a text, or of a call's name and arguments, in the records: SHA-256, shortened."""
+    return digest(ascii(said), 16)  # any text has one, half a surrogate pair too
+
+
 def open_guard(
     head: str = "minilm", model: Model | None = None, probe: Head | None = None, critique: Judge | None = None,
-    thresholds: Chosen | None = None, tools: Sequence[Mapping[str, Any]] = (), keep: Keep = to_log, classifier: bool = True,
+    thresholds: Chosen | None = None, tools: Sequence[Mapping[str, Any]] = (), keep: Keep | None = None, classifier: bool = True,
     limits: Mapping[str, float] = LIMITS,
 ) -> Guard:  # fmt: skip
     """A guard from what is there. The classifier is loaded unless `classifier` is False; the probe is a head on the running
     `model`; `critique` scores a conversation's last turn by a principle. What is left out is missing, and the tiers before
     it decide strictly; so is a tier for which no thresholds were chosen, and a probe of another model. `limits` are the seconds that
-    a tier may take, none where it is not named. Raises `ModelError` where the thresholds were chosen for another classifier."""
+    a tier may take, none where it is not named. Rulings go to the file of the folder of runs (`keeping.py`) unless `keep` says where else.
+    Raises `ModelError` where the thresholds were chosen for another classifier."""
     from solon.safety import classifier as text_classifier
     from solon.safety.guard.tiers import by_classifier, by_probe, by_rules
 
@@ -144,7 +146,7 @@ def open_guard(
         (tier("input", PROBE, read), tier("input", "classifier", judge), tier("input", "critique", critique)),
         (tier("output", "classifier", judge), tier("output", "critique", critique)),
         (tier("retrieved", "rules", by_rules), tier("retrieved", "critique", critique)),
-        _feeds(model, probe) if ours else None, chosen.band("output", PROBE), tool_calls.allow_list(tools), EVERY, keep,
+        _feeds(model, probe) if ours else None, chosen.band("output", PROBE), tool_calls.allow_list(tools), EVERY, keep or to_file(), chosen.version,
     )  # fmt: skip
 
 

@@ -87,7 +87,7 @@ class ReplyWatch:
         return fresh
 
     def _rule(self, outcome: Outcome) -> None:
-        self.ruling = self.guard.ruled("output", outcome, tokens=self.tokens, released=self.released)
+        self.ruling = self.guard.ruled("output", self.text, outcome, tokens=self.tokens, released=self.released)
 
 
 def _probe(guard: Guard, feed: Feed | None, watch: ReplyWatch) -> Tier:
@@ -124,7 +124,7 @@ class GuardedReply:
         except Exception as error:  # a probe that cannot be made is a tier that fails
             reason = f"{PROBE}: {type(error).__name__} at the start"
             failed = Step(PROBE, "failed", reason=type(error).__name__)
-            self.rulings.append(self._guard.ruled("output", Outcome("stop", FAIL_CLOSED, reason, "", (failed,))))
+            self.rulings.append(self._guard.ruled("output", "", Outcome("stop", FAIL_CLOSED, reason, "", (failed,))))
             yield self.rulings[-1].alternative
             return
         yield from self._watched(ReplyWatch(self._guard, self._turns, feed), self._pieces())
