@@ -163,3 +163,11 @@ def remarks(fit: Fit) -> list[str]:
             usual = f"{low:g}" if low == high else f"{low:g} to {high:g}"
             told.append(f"{name} {value:g}, specification {usual}")
     return told if fit.early.patience else [*told, "no early stopping"]
+
+
+def outside(recipe: Recipe) -> list[str]:
+    """A line for each training of a recipe whose settings leave the specification's ranges; those that leave them alike share one."""
+    alike: dict[str, list[str]] = {}
+    for name in ("helpful", "sl", "dpo"):
+        alike.setdefault("; ".join(remarks(getattr(recipe, name))), []).append(name)
+    return [f"{' and '.join(names)}: {said}" for said, names in alike.items() if said]
