@@ -68,6 +68,13 @@ def test_a_run_says_once_which_trainings_leave_the_ranges() -> None:
     assert one == ["helpful: learning_rate 0.01, specification 0.0001 to 0.0005", "sl and dpo: rank 8, specification 16 to 32"]
 
 
+def test_the_small_form_leaves_the_ranges_only_where_its_rows_are_few() -> None:
+    said = load(ROOT / "recipes" / "gemma-270m.yaml")
+    for fit in (said.helpful, said.sl, said.dpo):
+        assert {one.split()[0] for one in remarks(fit)} == {"batch", "steps", "warmup_steps"} and fit.warmup == 500 / 2000
+    assert said.sl.learning_rate == said.helpful.learning_rate / 2
+
+
 def test_names_lead_to_published_shapes() -> None:
     assert shape_of("google/gemma-7b-it") == shape_of("gemma-7b")
     assert shape_of("smollm2-135m-instruct").layers == 30
