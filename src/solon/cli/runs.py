@@ -66,6 +66,7 @@ def decision(run: Any) -> str:
 
 def show(run: Run = "latest", runs: Runs = None, json: Json = False) -> None:
     """What went into a run and what came out of it."""
+    from solon.stages._gradient_figures import lines
     from solon.stages.runs import find
 
     place = store(runs, quiet=True)
@@ -80,6 +81,9 @@ def show(run: Run = "latest", runs: Runs = None, json: Json = False) -> None:
         if conditions:
             names = ("name", "required", "measured", "status")
             table(("condition", *names[1:]), ([one[name] for name in names] for one in conditions))
+        for one in parts:
+            for line in lines(one["gradients"]) if "gradients" in one else ():
+                typer.echo(f"{one['role']}: {line}")
         columns = ("part", "artifact", "rows", "dropped", "tokens", "time")
         rows = ((p["role"], p["id"], p["kept"], p["dropped"], f"{p['tokens']:,}", clock(p["seconds"])) for p in parts)
         table(columns, rows, right=columns[2:])
@@ -89,11 +93,12 @@ def show(run: Run = "latest", runs: Runs = None, json: Json = False) -> None:
 
 def _part(place: Any, role: str, id: str) -> dict[str, Any]:
     """One artifact of a run: what it kept and what it cost."""
-    evidence = place.get(id).evidence
-    data, cost = evidence["data"], evidence["cost"]
+    artifact = place.get(id)
+    data, cost = artifact.evidence["data"], artifact.evidence["cost"]
+    read = {"gradients": artifact.read("gradients.json")} if (artifact.path / "gradients.json").exists() else {}
     return {
         "role": role, "id": id, "kept": data["kept"], "dropped": sum(data["dropped"].values()), "tokens": cost["tokens"],
-        "seconds": cost["seconds"],
+        "seconds": cost["seconds"], **read,
     }  # fmt: skip
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +21,7 @@ from solon.core.keys import seed_of
 from solon.core.quantise import quantise
 from solon.core.weights import Tree
 from solon.learn import lora, trainer
+from solon.learn.gradients import Gradients
 from solon.learn.stopping import Stopping
 from solon.models.architecture import LINEAR, spec
 from solon.models.load import Model
@@ -28,7 +29,7 @@ from solon.models.load import Model
 EARLY = "early.json"
 LATER = frozenset({
     "kind", "quantise", "ranks", "steps", "warmup_steps", "betas", "clip", "early", "keep", "token_weights",
-    "principle_weights", "nll",
+    "principle_weights", "nll", "gradients",
 })  # fmt: skip
 Count = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -53,6 +54,8 @@ class Fit(Config):
 
     A row counts by its own `weight`, where it has one, times that of its principle in `principle_weights`; in supervised
     fine-tuning a token counts by `token_weights` too, and `keep` holds the model near what it was (times KL, in nats).
+
+    Where `gradients` is not 0, the gradient is read every so many steps (`learn/gradients.py`, `_gradient_figures.py`).
     """
 
     kind: Literal["lora", "rslora", "dora", "bottleneck", "ia3", "full"] = "lora"
@@ -78,6 +81,7 @@ class Fit(Config):
     keep: float = Field(0.0, ge=0, allow_inf_nan=False)
     token_weights: dict[str, Count] = {}
     principle_weights: dict[str, Count] = {}
+    gradients: int = Field(0, ge=0)
 
     def weight_of(self, row: Record) -> float:
         """What a row counts in the loss."""
@@ -149,7 +153,8 @@ class Course:
     """Everything that fixes what a training comes to, so that a replay of it is the same training.
 
     `loss(params, batch)` sees the whole tree with its adapter; `batches(i)` gives the micro-batches of step `i`, which
-    hold `tokens[i]` tokens. `aside` holds micro-batches of the rows that early stopping reads.
+    hold `tokens[i]` tokens. `aside` holds micro-batches of the rows that early stopping reads, `tasks` two batches of each
+    kind of row, for the cosines between their gradients.
     """
 
     model: Model
@@ -161,6 +166,7 @@ class Course:
     tokens: Sequence[int]
     aside: Sequence[Any] = ()
     spike: float = trainer.Plan.spike
+    tasks: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     @property
     def plan(self) -> trainer.Plan:
@@ -185,7 +191,9 @@ class Course:
             return self.loss(with_dropout(whole, key) if config.dropout else whole, batch)
 
         stopping = self._stopping(frozen) if config.early.patience and "until" not in options else None
-        return trainer.train(with_adapter, fresh, frozen, self.batches, self.plan, folder, stopping=stopping, **options)
+        gradients = Gradients(config.gradients, self.tasks) if config.gradients else None
+        how = {"stopping": stopping, "gradients": gradients, **options}
+        return trainer.train(with_adapter, fresh, frozen, self.batches, self.plan, folder, **how)
 
     def _stopping(self, frozen: Tree) -> Stopping:
         """Reads the loss of the rows laid aside, without dropout."""
@@ -218,9 +226,11 @@ def fit(draft: Draft, course: Course) -> trainer.Result:
 
 
 def write_result(draft: Draft, config: Fit, result: trainer.Result) -> None:
-    """Write what a training came to: readings, adapter, history, and the adapter's digest."""
+    """Write what a training came to: readings, those of gradients, adapter, history, and the adapter's digest."""
     if result.readings:
         draft.write("readings.json", result.readings)
+    if result.gradients:
+        draft.write("gradients.json", result.gradients)
     lora.save(draft.path, result.trained, config.saved)
     draft.write("history.json", result.history)
     draft.facts["digest"] = digest(result.trained)
