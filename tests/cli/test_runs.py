@@ -130,3 +130,15 @@ def test_show_tells_what_was_read_of_gradients(solon, run, tmp_path):
     shown = solon("runs", "show", "quick-1").out
     assert "helpful: 1 readings of the gradient; noise scale 10 items" in shown and "a / b -0.50" in shown and "0 3, 1 4" in shown
     assert json.loads(solon("runs", "show", "quick-1", "--json").out)["parts"][0]["gradients"] == [reading]
+
+
+def test_gc_lists_and_deletes_only_when_told(solon, run, tmp_path):
+    stale = Store(tmp_path / "runs").make("sl", 1, {}, {"model": "tiny@1"}, lambda draft: None)
+    shown = solon("runs", "gc", "--days", 0)
+    assert shown.code == 0 and "nothing to free" in shown.out and "the unfinished run quick-2222 may need it" in shown.out
+    shown = solon("runs", "gc", "--days", 0, "--drop", "quick-2222")
+    assert stale.id in shown.out and "nothing was deleted" in shown.out and stale.path.is_dir()
+    value = json.loads(solon("runs", "gc", "--days", 0, "--drop", "quick-2222", "--delete", "--json").out)
+    assert value["deleted"] and {one["id"] for one in value["free"]} == {stale.id, "quick-2222"} and not stale.path.exists()
+    assert len(json.loads(solon("runs", "list", "--json").out)) == 1 and solon("runs", "show", "quick-1").code == 0
+    assert solon("runs", "gc", "--drop", "quick-9999").code == 2

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from solon.cli.show import Json, Runs, clean, clock, console, emit, epilog, facts, group, plain, store, table
+from solon.cli.show import Json, Runs, clean, clock, console, emit, epilog, facts, group, plain, size, store, table
 from solon.core.errors import MissingError
 
 SOME, SHORT = 5, 90  # rows of a model that are shown to choose from, and characters of a request
@@ -21,6 +22,7 @@ def attach(app: typer.Typer) -> None:
     runs.command("show", epilog=epilog("solon runs show latest"))(show)
     runs.command("graph", epilog=epilog("solon runs graph latest"))(graph)
     runs.command("compare", epilog=epilog("solon runs compare latest quickstart-3f2a"))(compare)
+    runs.command("gc", epilog=epilog("solon runs gc", "solon runs gc --drop quick-1111 --delete"))(gc)
     app.add_typer(runs, name="runs")
     app.command("verify", epilog=epilog("solon verify latest", "solon verify latest --steps 4 --samples 16"))(verify)
     app.command("trace", epilog=epilog("solon trace latest", "solon trace latest rt-0007"))(trace)
@@ -143,6 +145,38 @@ def compare(
             table(("figure", a, b), ((name, one.get(a), one.get(b)) for name, one in value["figures"].items()))
 
     emit(value, json, human)
+
+
+def gc(
+    drop: Annotated[list[str] | None, typer.Option("--drop", help="A run, artifact or draft that is no longer wanted; may be repeated.")] = None,
+    days: Annotated[float, typer.Option("--days", min=0, help="Artifacts younger than this stay, unless a dropped run used them.")] = 7.0,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete them; without this they are only listed.")] = False,
+    runs: Runs = None,
+    json: Json = False,
+) -> None:
+    """List the variants that no run refers to and nothing kept was made from, or delete them.
+
+    Red teaming, sweeps, benchmarks and what else was asked for by itself stay until they are dropped by name. While a run has not
+    ended, nothing that it may need is freed.
+    """
+    from solon.stages import gc as stage
+
+    place = store(runs, quiet=True)
+    made = stage.plan(place, list(drop or []), days)
+    if delete:
+        stage.collect(place, made)
+
+    def human() -> None:
+        if made["free"]:
+            table(("what", "name", "bytes"), ((one["kind"], one["id"], size(one["bytes"], "B")) for one in made["free"]), right=("bytes",))
+        lineage = sum(" was made from it" in reason for reason in made["kept"].values())
+        for reason, count in Counter(one for one in made["kept"].values() if " was made from it" not in one).most_common():
+            typer.echo(f"kept: {count} artifacts, {reason}")
+        typer.echo(f"kept: {lineage} more that those were made from")
+        done = "deleted" if delete else "nothing was deleted; --delete does it"
+        typer.echo(f"{len(made['free'])} folders, {size(made['bytes'], 'B')}: {done}" if made["free"] else "nothing to free")
+
+    emit({**made, "deleted": delete}, json, human)
 
 
 def verify(
