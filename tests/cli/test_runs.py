@@ -128,6 +128,10 @@ def test_show_tells_what_was_read_of_gradients(solon, run, tmp_path):
     reading = {"step": 0, "items": 8.0, "norms": {"blocks/q": [3.0, 4.0]}, "noise": 20.0, "signal": 2.0, "cosines": {"a / b": -0.5}}
     (tmp_path / "runs" / "artifacts" / run.models["helpful"] / "gradients.json").write_text(json.dumps([reading]))
     shown = solon("runs", "show", "quick-1").out
+    held = [{"step": 4, "loss": 2.5, "harms": [0.25, 0.75], "flagged": 0.5}]
+    (tmp_path / "runs" / "artifacts" / run.models["helpful"] / "readings.json").write_text(json.dumps(held))
+    shown = solon("runs", "show", "quick-1").out
+    assert "4: loss 2.500, harm 0.500, flagged 50%" in " ".join(shown.split())
     assert "helpful: 1 readings of the gradient; noise scale 10 items" in shown and "a / b -0.50" in shown and "0 3, 1 4" in shown
     assert json.loads(solon("runs", "show", "quick-1", "--json").out)["parts"][0]["gradients"] == [reading]
 

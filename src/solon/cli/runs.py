@@ -68,7 +68,7 @@ def decision(run: Any) -> str:
 
 def show(run: Run = "latest", runs: Runs = None, json: Json = False) -> None:
     """What went into a run and what came out of it."""
-    from solon.stages._gradient_figures import lines
+    from solon.stages import _gradient_figures, _safety_readings
     from solon.stages.runs import find
 
     place = store(runs, quiet=True)
@@ -84,7 +84,8 @@ def show(run: Run = "latest", runs: Runs = None, json: Json = False) -> None:
             names = ("name", "required", "measured", "status")
             table(("condition", *names[1:]), ([one[name] for name in names] for one in conditions))
         for one in parts:
-            for line in lines(one["gradients"]) if "gradients" in one else ():
+            gradients = _gradient_figures.lines(one["gradients"]) if "gradients" in one else []
+            for line in gradients + _safety_readings.lines(one.get("readings", [])):
                 typer.echo(f"{one['role']}: {line}")
         columns = ("part", "artifact", "rows", "dropped", "tokens", "time")
         rows = ((p["role"], p["id"], p["kept"], p["dropped"], f"{p['tokens']:,}", clock(p["seconds"])) for p in parts)
@@ -97,7 +98,7 @@ def _part(place: Any, role: str, id: str) -> dict[str, Any]:
     """One artifact of a run: what it kept and what it cost."""
     artifact = place.get(id)
     data, cost = artifact.evidence["data"], artifact.evidence["cost"]
-    read = {"gradients": artifact.read("gradients.json")} if (artifact.path / "gradients.json").exists() else {}
+    read = {name: artifact.read(f"{name}.json") for name in ("gradients", "readings") if (artifact.path / f"{name}.json").exists()}
     return {
         "role": role, "id": id, "kept": data["kept"], "dropped": sum(data["dropped"].values()), "tokens": cost["tokens"],
         "seconds": cost["seconds"], **read,

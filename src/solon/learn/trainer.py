@@ -53,8 +53,9 @@ class Result:
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     resumed_from: int = 0
-    readings: list[dict[str, float]] = field(default_factory=list)
+    readings: list[dict[str, Any]] = field(default_factory=list)
     gradients: list[dict[str, Any]] = field(default_factory=list)
+    kept: int = 0  # the place among `readings` of the one whose arrays `trained` are
 
 
 def learning_rates(plan: Plan) -> optax.Schedule:
@@ -160,7 +161,8 @@ def train(
         _record(result, plan, *waiting, report)
     result.seconds = before + time.monotonic() - begin
     result.trained = stopping.best if stopping and stopping.readings else trained
-    result.readings = stopping.readings if stopping else []
+    if stopping:
+        result.readings, result.kept = stopping.readings, stopping.lowest
     result.gradients = gradients.readings if gradients else []
     if folder and until is None and result.resumed_from < done:
         _save(folder, done, trained, state, result, stopping, gradients)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,12 +19,14 @@ from solon.core.config import Config
 from solon.core.errors import DataError
 from solon.core.keys import seed_of
 from solon.core.quantise import quantise
+from solon.core.records import Conversation
 from solon.core.weights import Tree
 from solon.learn import lora, trainer
 from solon.learn.gradients import Gradients
 from solon.learn.stopping import Stopping
 from solon.models.architecture import LINEAR, spec
 from solon.models.load import Model
+from solon.stages._safety_readings import reader
 
 EARLY = "early.json"
 LATER = frozenset({
@@ -37,12 +39,27 @@ Count = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class Early(Config):
     """When a training ends before its last step: the share `aside` of its rows is not trained on, and their loss is read
     every `every` steps. After `patience` readings without a fall by more than `gain` nats it is over, and the arrays of the
-    lowest reading are kept. No patience means no early stopping, and then no row is laid aside."""
+    lowest reading are kept. No patience means no early stopping, and then no row is laid aside.
+
+    With `safety` so many of the prompts laid aside are answered and scored by the safety classifier at each reading: it is
+    written beside the loss and decides nothing."""
 
     patience: int = Field(0, ge=0)
     every: int = Field(50, ge=1)
     aside: float = Field(0.1, gt=0, lt=1)
     gain: float = Field(0.0, ge=0)
+    safety: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _read_at_all(self) -> Early:
+        if self.safety and not self.patience:
+            raise ValueError("`safety` is read with the held-out loss, which no patience leaves unread; give a patience")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _unchanged(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As that of `Fit`."""
+        return {name: value for name, value in dump(self).items() if name != "safety" or value}
 
 
 class Fit(Config):
@@ -115,6 +132,12 @@ class Fit(Config):
         ranked = sorted(range(len(ids)), key=lambda i: (seed_of("aside", seed, ids[i]), i))
         return set(ranked[: min(max(round(self.early.aside * len(ids)), 1), len(ids) - 1)])
 
+    def answered(self, aside: Iterable[int]) -> list[int]:
+        """Places of the rows laid aside whose prompts are answered for the safety classifier: spread over all of them."""
+        places = sorted(aside)
+        count = min(self.early.safety, len(places))
+        return [places[i * len(places) // count] for i in range(count)]
+
     @model_validator(mode="before")
     @classmethod
     def _own_targets(cls, fields: Any) -> Any:
@@ -154,7 +177,7 @@ class Course:
 
     `loss(params, batch)` sees the whole tree with its adapter; `batches(i)` gives the micro-batches of step `i`, which
     hold `tokens[i]` tokens. `aside` holds micro-batches of the rows that early stopping reads, `tasks` two batches of each
-    kind of row, for the cosines between their gradients.
+    kind of row, for the cosines between their gradients. `asked` are held-out prompts, answered at each of its readings.
     """
 
     model: Model
@@ -167,6 +190,7 @@ class Course:
     aside: Sequence[Any] = ()
     spike: float = trainer.Plan.spike
     tasks: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    asked: Sequence[Conversation] = ()
 
     @property
     def plan(self) -> trainer.Plan:
@@ -208,7 +232,10 @@ class Course:
             return sum(float(total) for total, _ in seen) / sum(float(items) for _, items in seen)
 
         early = self.config.early
-        return Stopping(held, early.every, early.patience, early.gain)
+        stopping = Stopping(held, early.every, early.patience, early.gain)
+        if self.asked:
+            stopping.also = reader(self.model, self.asked, lambda trained: lora.put(frozen, trained))
+        return stopping
 
 
 def fit(draft: Draft, course: Course) -> trainer.Result:
