@@ -97,6 +97,12 @@ def held(arch: Architecture, chain: list[Fit], where: Mesh) -> Record:
     }  # fmt: skip
 
 
+def trained_parameters(arch: Architecture, fit: Fit) -> int:
+    """How many numbers a fine-tuning trains."""
+    params = jax.eval_shape(partial(_attached, arch, [fit]), _base(arch))
+    return sum(x.size for x in jax.tree.leaves(lora.adapter(params, fit.targets)))
+
+
 def _base(arch: Architecture) -> Tree:
     """The published weights' shapes as they are loaded for training: matrices in bfloat16, vectors in float32."""
 
