@@ -56,6 +56,13 @@ def test_activations_grow_with_what_is_held_at_once() -> None:
     assert four < 60 * stream
 
 
+@pytest.mark.slow
+def test_without_recomputation_every_layer_keeps_what_is_inside_it() -> None:
+    """At the very least the MLP's two inner states of every layer, float32 or bfloat16."""
+    again, kept = (held(ARCH, [FIT.model_copy(update={"remat": on})], mesh())["bytes"]["activations"] for on in (True, False))
+    assert kept - again >= (ARCH.layers - 1) * 2 * 128 * 2 * ARCH.mlp * 2
+
+
 def test_settings_outside_of_the_specification_are_named() -> None:
     assert remarks(load(ROOT / "recipes" / "gemma-7b-spec.yaml").helpful) == []
     told = remarks(load(ROOT / "recipes" / "quickstart.yaml").helpful)

@@ -12,6 +12,7 @@ from solon.learn import lora
 from solon.models.load import Model
 from solon.models.shapes import published
 from solon.stages import sweep
+from solon.stages._sweep_costs import flops
 from solon.stages.fit import Fit
 from solon.stages.plan import trained_parameters
 
@@ -52,3 +53,11 @@ def test_what_is_counted_is_what_is_trained(tiny_model: Model) -> None:
 
 def test_a_pull_towards_the_model_before_can_be_varied() -> None:
     assert [(one.label, one.fit.keep) for one in sweep.points(RECIPE, [], "keep=0,0.1")[1]] == [("keep 0", 0.0), ("keep 0.1", 0.1)]
+
+
+@pytest.mark.slow
+def test_recomputation_costs_a_forward_pass(tiny_model: Model) -> None:
+    """Of three passes over the frozen matrices (forward, again, the inputs' gradients) it is one."""
+    again, kept = (one.fit for one in sweep.points(RECIPE, ["helpful.rank=1"], "remat=true,false")[1])
+    assert again.remat and not kept.remat and again.model_dump() == {n: x for n, x in kept.model_dump().items() if n != "remat"}
+    assert 0.6 < flops(tiny_model, kept) / flops(tiny_model, again) < 0.95

@@ -90,7 +90,7 @@ def course(config: Dpo, model: Model, rows: Sequence[Record], seed: int, progres
     tasks = _gradient_figures.by_task([kept[i] for i in seen], [rows_of([i]) for i in seen], shape) if config.gradients else {}
 
     def loss(params: Tree, pairs: objective.Pairs) -> object:
-        return objective.loss(model.arch, params, pairs, config.beta, config.nll)
+        return objective.loss(model.arch, params, pairs, config.beta, config.nll, config.remat)
 
     return Course(
         model, config, seed, len(steps), loss,

@@ -31,7 +31,7 @@ from solon.stages._safety_readings import reader
 EARLY = "early.json"
 LATER = frozenset({
     "kind", "quantise", "ranks", "steps", "warmup_steps", "betas", "clip", "early", "keep", "token_weights",
-    "principle_weights", "nll", "gradients",
+    "principle_weights", "nll", "gradients", "remat",
 })  # fmt: skip
 Count = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -73,6 +73,8 @@ class Fit(Config):
     fine-tuning a token counts by `token_weights` too, and `keep` holds the model near what it was (times KL, in nats).
 
     Where `gradients` is not 0, the gradient is read every so many steps (`learn/gradients.py`, `_gradient_figures.py`).
+    Without `remat` every layer's inner states are kept for the backward pass: some third less to compute, and more memory
+    (`solon align --plan` and `solon sweep remat=true,false` say how much).
     """
 
     kind: Literal["lora", "rslora", "dora", "bottleneck", "ia3", "full"] = "lora"
@@ -99,6 +101,7 @@ class Fit(Config):
     token_weights: dict[str, Count] = {}
     principle_weights: dict[str, Count] = {}
     gradients: int = Field(0, ge=0)
+    remat: bool = True
 
     def weight_of(self, row: Record) -> float:
         """What a row counts in the loss."""

@@ -175,10 +175,10 @@ class Rounds:
 
     def course(self) -> Course:
         """The training on these rounds; `policy` has to see its arrays."""
-        arch, terms = self.model.arch, self.config.terms
+        arch, terms, remat = self.model.arch, self.config.terms, self.config.remat
 
         def loss(params: Tree, rollouts: Rollouts) -> Any:
-            return objective.loss(arch, params, rollouts, terms)
+            return objective.loss(arch, params, rollouts, terms, remat)
 
         steps = len(self.asked) * self.config.updates
         # A loss around zero has no usual size, so a spike of it means nothing.

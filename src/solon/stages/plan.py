@@ -139,7 +139,7 @@ def _compiled(arch: Architecture, fit: Fit, params: Tree, places: Tree, where: M
     trained, frozen = lora.adapter(shaped, fit.targets), lora.emptied(shaped, fit.targets)
 
     def gradient(trained: Tree, frozen: Tree, batch: Batch) -> Any:
-        return jax.value_and_grad(lambda t: sft.loss(arch, lora.put(frozen, t), batch)[0])(trained)
+        return jax.value_and_grad(lambda t: sft.loss(arch, lora.put(frozen, t), batch, remat=fit.remat)[0])(trained)
 
     out = (None, jax.tree.map(lambda x: x.sharding, trained))
     program = jax.jit(gradient, out_shardings=out).lower(trained, frozen, _batch(lines, fit.length, where))

@@ -67,7 +67,7 @@ def course(config: Fit, model: Model, marked: Sequence[Record], seed: int) -> Co
     learned = [row for place, row in enumerate(kept) if place not in aside]
     tasks = _gradient_figures.by_task(learned, [[row] for row in tokens], shape) if config.gradients else {}
     return Course(
-        model, config, seed, len(steps), partial(sft.loss, model.arch, weight_v=weight_v, keep=config.keep),
+        model, config, seed, len(steps), partial(sft.loss, model.arch, weight_v=weight_v, keep=config.keep, remat=config.remat),
         lambda step: [batch(group, shape) for group in steps[step]],
         [sum(len(row.ids) for group in step for row in group) for step in steps], [batch(group, shape) for group in apart],
         tasks={name: [batch([tokens[i] for i in half], shape) for half in two] for name, two in tasks.items()},
