@@ -4,8 +4,8 @@
     python benchmarks/gpu/measure.py --models tiny          on any machine: do both sides run and agree?
 
 Needs JAX with CUDA, torch, transformers and peft in one environment, and `src` on PYTHONPATH. Both sides take strict turns, as in
-`benchmarks/peers.py`; figures are medians. **No figure of this script has been measured yet**: no accelerator was lent when it
-was written, and it has not run to its end on a CPU either.
+`benchmarks/peers.py`; figures are medians, and those that aim at something say whether it was met (`verdict`, `share_verdict`).
+**No figure of this script has been measured yet**: no accelerator was lent. `--models tiny` has run to its end on a CPU.
 """
 
 from __future__ import annotations
@@ -82,18 +82,27 @@ class Bench:
 
     def line(self, job: str, unit: str, amount: float, sides: list[Side], least: float) -> dict[str, Any]:
         """One row of the table; a side that failed has no figure."""
-        figures = [None if s.failure or not s.rounds else statistics.median(s.rates(amount)) for s in sides]
-        ours, peer = figures
+        figures = [0.0 if s.failure or not s.rounds else statistics.median(s.rates(amount)) for s in sides]
+        ours, peer = (x if x > 0 else None for x in figures)  # a difference of two times that is lost in noise is no figure
+        name, ratio, share = f"{self.model} {job}", ours / peer if ours and peer else None, ours * least / amount if ours else None
+        target, share_target = shapes.TARGETS.get(job), shapes.SHARES.get(f"{self.model} {job}")
         return {
-            "name": f"{self.model} {job}", "unit": unit, "ours": ours, "peer": peer, "ratio": ours / peer if ours and peer else None,
-            "target": shapes.TARGETS.get(job), "bound_share": ours * least / amount if ours else None, "rounds": min(len(s.rounds) for s in sides),
-            "failures": [s.failure for s in sides if s.failure],
+            "name": name, "unit": unit, "ours": ours, "peer": peer, "ratio": ratio, "target": target, "verdict": verdict(ratio, target),
+            "bound_share": share, "share_target": share_target, "share_verdict": verdict(share, share_target),
+            "rounds": min(len(s.rounds) for s in sides), "failures": [s.failure for s in sides if s.failure],
         }  # fmt: skip
 
     def ceilings(self) -> dict[str, float]:
         sides = self.both("ceilings", self.task["rounds"])
         best = lambda name: max((one[name] for side in sides for one in side.rounds), default=float("nan"))  # noqa: E731
         return {"bfloat16": best("rate"), "bandwidth": best("bandwidth")}
+
+
+def verdict(value: float | None, target: float | None) -> str | None:
+    """What a figure comes to beside its target; None where nothing is aimed at."""
+    if target is None:
+        return None
+    return "not measured" if value is None else "met" if value >= target else "missed"
 
 
 def device() -> str:
@@ -120,7 +129,7 @@ def main() -> None:
             print(f"{model}: {ceilings['bfloat16']:.0f} GF/s in bf16, {ceilings['bandwidth']:.0f} GB/s", flush=True)
             for row in bench.rows(ceilings):
                 lines.append({**row, "ceilings": ceilings})
-                print(json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}), flush=True)
+                print(json.dumps({k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()}), flush=True)
         if options.out:
             made = {"device": device(), "when": datetime.now(UTC).isoformat(timespec="minutes"), "rows": lines}
             options.out.write_text(json.dumps(made, indent=1) + "\n")

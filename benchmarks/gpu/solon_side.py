@@ -59,8 +59,8 @@ def _steps(task: Task, turns: Turns, make: Any, loss: Any, arch: Any, params: An
     def whole(trained: Any, frozen: Any, batch: Any, key: Any) -> Any:
         return loss(lora.put(frozen, trained), batch)
 
-    trainer.train(whole, lora.adapter(params), params, batches, plan, watch=watch)
-    turns.end()
+    history = trainer.train(whole, lora.adapter(params), params, batches, plan, watch=watch).history
+    turns.end(losses=[row["loss"] for row in history])
 
 
 def _rows(task: Task, step: int, count: int) -> list[Any]:
@@ -95,7 +95,7 @@ def dpo(task: Task, turns: Turns) -> None:
     arch, params = model(task)
     pairs, length = task["work"]["pairs"], task["work"]["length"]
     shape = shape_of([_rows(task, 0, 2 * pairs)], length)
-    reference = jax.jit(lambda params, rows: sums(scored(arch, params, rows)[0], rows))
+    reference = jax.jit(lambda params, rows: sums(scored(arch, params, rows), rows))
 
     def make(step: int) -> Any:
         rows = batch(_rows(task, step, 2 * pairs), shape)
@@ -132,6 +132,7 @@ def decode(task: Task, turns: Turns) -> None:
         return time.perf_counter() - begin
 
     def once(number: int) -> Task:
+        timed(1)  # the first call of a turn wakes what slept; its cost, subtracted below, would flatter decoding
         return {"prefill": (prefill := timed(1)), "seconds": timed(work["new"]) - prefill}
 
     turns.rounds(task["rounds"], once)

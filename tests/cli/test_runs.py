@@ -84,7 +84,7 @@ def test_report(solon, run, tmp_path):
     assert shown.code == 2 and "no report yet" in shown.err
 
 
-def test_align_ends_with_the_decision_and_the_report(solon, run, monkeypatch):
+def test_align_ends_with_the_decision_and_the_report(solon, run, monkeypatch, tmp_path):
     from solon import pipeline
     from solon.stages.runs import find
 
@@ -95,12 +95,15 @@ def test_align_ends_with_the_decision_and_the_report(solon, run, monkeypatch):
         return find(store, "quick-1111")
 
     monkeypatch.setattr(pipeline, "align", aligned)
-    shown = solon("align", "r.yaml", "seed=2", "dpo.rank=8")
-    assert seen == [("r.yaml", ["seed=2", "dpo.rank=8"])] and shown.code == 0
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("model: tiny\n")
+    shown = solon("align", recipe, "seed=2", "dpo.rank=8")
+    assert seen == [(str(recipe), ["seed=2", "dpo.rank=8"])] and shown.code == 0
+    assert shown.err.count("dpo: rank 8, specification 16 to 32") == 1
     lines = shown.out.splitlines()
     assert lines[0] == "release: no" and lines[-1].startswith("report: ") and lines[-1].endswith("report.html")
     assert len(lines) == 4  # a condition that was met is not listed
-    value = json.loads(solon("align", "r.yaml", "--json").out)
+    value = json.loads(solon("align", recipe, "--json").out)
     assert value["verdict"]["release"] is False and value["report_json"].endswith("report.json")
 
 
@@ -118,3 +121,28 @@ def test_a_wrong_recipe_is_refused_before_anything_is_written(solon, tmp_path, a
     shown = solon("align", tmp_path / arguments[0], *arguments[1:])
     assert shown.code == 2 and words in shown.err and "Traceback" not in shown.err
     assert not list((tmp_path / "runs").rglob("*.json"))
+
+
+def test_show_tells_what_was_read_of_gradients(solon, run, tmp_path):
+    assert "readings of the gradient" not in solon("runs", "show", "quick-1").out
+    reading = {"step": 0, "items": 8.0, "norms": {"blocks/q": [3.0, 4.0]}, "noise": 20.0, "signal": 2.0, "cosines": {"a / b": -0.5}}
+    (tmp_path / "runs" / "artifacts" / run.models["helpful"] / "gradients.json").write_text(json.dumps([reading]))
+    shown = solon("runs", "show", "quick-1").out
+    held = [{"step": 4, "loss": 2.5, "harms": [0.25, 0.75], "flagged": 0.5}]
+    (tmp_path / "runs" / "artifacts" / run.models["helpful"] / "readings.json").write_text(json.dumps(held))
+    shown = solon("runs", "show", "quick-1").out
+    assert "4: loss 2.500, harm 0.500, flagged 50%" in " ".join(shown.split())
+    assert "helpful: 1 readings of the gradient; noise scale 10 items" in shown and "a / b -0.50" in shown and "0 3, 1 4" in shown
+    assert json.loads(solon("runs", "show", "quick-1", "--json").out)["parts"][0]["gradients"] == [reading]
+
+
+def test_gc_lists_and_deletes_only_when_told(solon, run, tmp_path):
+    stale = Store(tmp_path / "runs").make("sl", 1, {}, {"model": "tiny@1"}, lambda draft: None)
+    shown = solon("runs", "gc", "--days", 0)
+    assert shown.code == 0 and "nothing to free" in shown.out and "the unfinished run quick-2222 may need it" in shown.out
+    shown = solon("runs", "gc", "--days", 0, "--drop", "quick-2222")
+    assert stale.id in shown.out and "nothing was deleted" in shown.out and stale.path.is_dir()
+    value = json.loads(solon("runs", "gc", "--days", 0, "--drop", "quick-2222", "--delete", "--json").out)
+    assert value["deleted"] and {one["id"] for one in value["free"]} == {stale.id, "quick-2222"} and not stale.path.exists()
+    assert len(json.loads(solon("runs", "list", "--json").out)) == 1 and solon("runs", "show", "quick-1").code == 0
+    assert solon("runs", "gc", "--drop", "quick-9999").code == 2

@@ -90,6 +90,15 @@ def test_sft_gradient_of_a_pack_is_the_sum_of_its_rows() -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * float(jnp.abs(b).max())), whole, together)
 
 
+@pytest.mark.slow
+def test_what_is_computed_again_is_what_would_be_kept() -> None:
+    kept = jax.jit(jax.value_and_grad(lambda p, b: sft.loss(ARCH, p, b, remat=False), has_aux=True))
+    (one, _), first = sft_graded(PARAMS, packed(ROWS))
+    (two, _), second = kept(PARAMS, packed(ROWS))
+    assert float(one) == pytest.approx(float(two), rel=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), first, second)
+
+
 def test_rows_and_tokens_count_by_their_weights() -> None:
     rows = [replace(row, weight=w) for row, w in zip(ROWS, (2.0, 0.5, 1.0, 3.0), strict=True)]
     weight_v = np.random.default_rng(5).uniform(0.2, 4, 31).astype(np.float32)

@@ -55,6 +55,14 @@ def test_it_reads_every_so_many_steps_and_after_the_last() -> None:
     assert [one["step"] for one in stopping.readings] == [4, 8, 10]
 
 
+def test_what_is_read_beside_the_loss_decides_nothing() -> None:
+    losses = iter([3.0, 2.0, 4.0, 5.0])
+    stopping = Stopping(lambda _: next(losses), every=1, patience=2, also=lambda trained: {"harm": -trained["step"]})
+    for step in range(1, 5):
+        stopping.look(step, 4, {"step": step})
+    assert stopping.readings[1] == {"step": 2, "loss": 2.0, "harm": -2} and stopping.lowest == 1 and stopping.over
+
+
 def pull(trained: Any, frozen: Any, batch: Any, key: Any) -> Any:
     """Training draws `x` up without end."""
     return -trained["x"], (jnp.float32(1.0), {})

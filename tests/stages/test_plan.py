@@ -19,7 +19,7 @@ from solon.core.weights import init, is_weight
 from solon.learn import lora, trainer
 from solon.models.architecture import Architecture, spec
 from solon.stages.fit import Fit
-from solon.stages.plan import held, plan, remarks, shape_of
+from solon.stages.plan import held, outside, plan, remarks, shape_of
 from solon.stages.recipe import Recipe, load
 
 ROOT = Path(__file__).parents[2]
@@ -56,10 +56,30 @@ def test_activations_grow_with_what_is_held_at_once() -> None:
     assert four < 60 * stream
 
 
+@pytest.mark.slow
+def test_without_recomputation_every_layer_keeps_what_is_inside_it() -> None:
+    """At the very least the MLP's two inner states of every layer, float32 or bfloat16."""
+    again, kept = (held(ARCH, [FIT.model_copy(update={"remat": on})], mesh())["bytes"]["activations"] for on in (True, False))
+    assert kept - again >= (ARCH.layers - 1) * 2 * 128 * 2 * ARCH.mlp * 2
+
+
 def test_settings_outside_of_the_specification_are_named() -> None:
     assert remarks(load(ROOT / "recipes" / "gemma-7b-spec.yaml").helpful) == []
     told = remarks(load(ROOT / "recipes" / "quickstart.yaml").helpful)
     assert "batch 8, specification 64 to 256" in told and "no early stopping" in told and not any("rank" in one for one in told)
+
+
+def test_a_run_says_once_which_trainings_leave_the_ranges() -> None:
+    assert outside(load(ROOT / "recipes" / "gemma-7b-spec.yaml")) == []
+    one = outside(load(ROOT / "recipes" / "gemma-7b-spec.yaml", ["sl.rank=8", "dpo.rank=8", "helpful.learning_rate=0.01"]))
+    assert one == ["helpful: learning_rate 0.01, specification 0.0001 to 0.0005", "sl and dpo: rank 8, specification 16 to 32"]
+
+
+def test_the_small_form_leaves_the_ranges_only_where_its_rows_are_few() -> None:
+    said = load(ROOT / "recipes" / "gemma-270m.yaml")
+    for fit in (said.helpful, said.sl, said.dpo):
+        assert {one.split()[0] for one in remarks(fit)} == {"batch", "steps", "warmup_steps"} and fit.warmup == 500 / 2000
+    assert said.sl.learning_rate == said.helpful.learning_rate / 2
 
 
 def test_names_lead_to_published_shapes() -> None:

@@ -43,7 +43,11 @@ def align(
     if plan:
         return planned(recipe, list(overrides or []), devices, parts, json)
     from solon import pipeline
+    from solon.stages import recipe as recipes
+    from solon.stages.plan import outside
 
+    for line in outside(recipes.load(recipe, list(overrides or []))):
+        note(f"outside the specification's ranges: {line}")
     place = store(runs, quiet=json)
     run = pipeline.align(str(recipe), list(overrides or []), place, place.progress)
     emit(summary(run), json, lambda: human(run))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from solon.cli.show import Json, Runs, clean, clock, console, emit, epilog, facts, group, plain, store, table
+from solon.cli.show import Json, Runs, clean, clock, console, emit, epilog, facts, group, plain, size, store, table
 from solon.core.errors import MissingError
 
 SOME, SHORT = 5, 90  # rows of a model that are shown to choose from, and characters of a request
@@ -21,6 +22,7 @@ def attach(app: typer.Typer) -> None:
     runs.command("show", epilog=epilog("solon runs show latest"))(show)
     runs.command("graph", epilog=epilog("solon runs graph latest"))(graph)
     runs.command("compare", epilog=epilog("solon runs compare latest quickstart-3f2a"))(compare)
+    runs.command("gc", epilog=epilog("solon runs gc", "solon runs gc --drop quick-1111 --delete"))(gc)
     app.add_typer(runs, name="runs")
     app.command("verify", epilog=epilog("solon verify latest", "solon verify latest --steps 4 --samples 16"))(verify)
     app.command("trace", epilog=epilog("solon trace latest", "solon trace latest rt-0007"))(trace)
@@ -66,6 +68,7 @@ def decision(run: Any) -> str:
 
 def show(run: Run = "latest", runs: Runs = None, json: Json = False) -> None:
     """What went into a run and what came out of it."""
+    from solon.stages import _gradient_figures, _safety_readings
     from solon.stages.runs import find
 
     place = store(runs, quiet=True)
@@ -80,6 +83,10 @@ def show(run: Run = "latest", runs: Runs = None, json: Json = False) -> None:
         if conditions:
             names = ("name", "required", "measured", "status")
             table(("condition", *names[1:]), ([one[name] for name in names] for one in conditions))
+        for one in parts:
+            gradients = _gradient_figures.lines(one["gradients"]) if "gradients" in one else []
+            for line in gradients + _safety_readings.lines(one.get("readings", [])):
+                typer.echo(f"{one['role']}: {line}")
         columns = ("part", "artifact", "rows", "dropped", "tokens", "time")
         rows = ((p["role"], p["id"], p["kept"], p["dropped"], f"{p['tokens']:,}", clock(p["seconds"])) for p in parts)
         table(columns, rows, right=columns[2:])
@@ -89,11 +96,12 @@ def show(run: Run = "latest", runs: Runs = None, json: Json = False) -> None:
 
 def _part(place: Any, role: str, id: str) -> dict[str, Any]:
     """One artifact of a run: what it kept and what it cost."""
-    evidence = place.get(id).evidence
-    data, cost = evidence["data"], evidence["cost"]
+    artifact = place.get(id)
+    data, cost = artifact.evidence["data"], artifact.evidence["cost"]
+    read = {name: artifact.read(f"{name}.json") for name in ("gradients", "readings") if (artifact.path / f"{name}.json").exists()}
     return {
         "role": role, "id": id, "kept": data["kept"], "dropped": sum(data["dropped"].values()), "tokens": cost["tokens"],
-        "seconds": cost["seconds"],
+        "seconds": cost["seconds"], **read,
     }  # fmt: skip
 
 
@@ -138,6 +146,38 @@ def compare(
             table(("figure", a, b), ((name, one.get(a), one.get(b)) for name, one in value["figures"].items()))
 
     emit(value, json, human)
+
+
+def gc(
+    drop: Annotated[list[str] | None, typer.Option("--drop", help="A run, artifact or draft that is no longer wanted; may be repeated.")] = None,
+    days: Annotated[float, typer.Option("--days", min=0, help="Artifacts younger than this stay, unless a dropped run used them.")] = 7.0,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete them; without this they are only listed.")] = False,
+    runs: Runs = None,
+    json: Json = False,
+) -> None:
+    """List the variants that no run refers to and nothing kept was made from, or delete them.
+
+    Red teaming, sweeps, benchmarks and what else was asked for by itself stay until they are dropped by name. While a run has not
+    ended, nothing that it may need is freed.
+    """
+    from solon.stages import gc as stage
+
+    place = store(runs, quiet=True)
+    made = stage.plan(place, list(drop or []), days)
+    if delete:
+        stage.collect(place, made)
+
+    def human() -> None:
+        if made["free"]:
+            table(("what", "name", "bytes"), ((one["kind"], one["id"], size(one["bytes"], "B")) for one in made["free"]), right=("bytes",))
+        lineage = sum(" was made from it" in reason for reason in made["kept"].values())
+        for reason, count in Counter(one for one in made["kept"].values() if " was made from it" not in one).most_common():
+            typer.echo(f"kept: {count} artifacts, {reason}")
+        typer.echo(f"kept: {lineage} more that those were made from")
+        done = "deleted" if delete else "nothing was deleted; --delete does it"
+        typer.echo(f"{len(made['free'])} folders, {size(made['bytes'], 'B')}: {done}" if made["free"] else "nothing to free")
+
+    emit({**made, "deleted": delete}, json, human)
 
 
 def verify(

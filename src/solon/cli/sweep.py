@@ -17,6 +17,8 @@ def attach(app: typer.Typer) -> None:
         epilog=epilog(
             "solon sweep rank",
             "solon sweep rank=8,32 recipes/quickstart.yaml lessons.demonstrations=40 --full",
+            "solon sweep kind=lora,dora,bottleneck,ia3 recipes/quickstart.yaml",
+            "solon sweep keep=0,0.1 recipes/quickstart.yaml",
             "solon sweep learning_rate=1e-4,3e-4,1e-3 recipes/quickstart.yaml --json",
         ),
     )(sweep)
@@ -39,6 +41,7 @@ def sweep(
 ) -> None:
     """Train a recipe's helpful model once for each value, on the same rows, and compare costs and held-out figures.
 
+    Kinds of adapters are compared at one budget: each gets the rank at which it trains as many numbers as the recipe's own.
     Each point is an artifact. The same command after a stop goes on with the point at which it stopped.
     """
     from solon.stages import sweep as stage

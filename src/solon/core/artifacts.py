@@ -314,6 +314,16 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
+def locked(lock: Path) -> bool:
+    """Whether a process is at work on the draft whose lock this is."""
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
 def _give_back() -> None:
     """Return freed memory to the system, so that the next stage does not come on top of this one: glibc keeps the pieces of
     unrolled weights, hundreds of megabytes of them."""

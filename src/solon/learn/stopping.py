@@ -14,15 +14,17 @@ class Stopping:
     """Reads `loss(trained)`, a loss on rows that are not trained on, after every `every` steps and after the last one.
 
     Training is over when `patience` readings in a row were not lower than the lowest before them by more than `gain`. `best`
-    holds the arrays of the lowest reading; they are what the training comes to.
+    holds the arrays of the lowest reading; they are what the training comes to. What `also(trained)` says is written into each
+    reading beside the loss and decides nothing.
     """
 
     loss: Callable[[Tree], float]
     every: int
     patience: int
     gain: float = 0.0
-    readings: list[dict[str, float]] = field(default_factory=list)
+    readings: list[dict[str, Any]] = field(default_factory=list)
     best: Tree = None
+    also: Callable[[Tree], dict[str, Any]] = lambda trained: {}
 
     @property
     def lowest(self) -> int:
@@ -41,7 +43,7 @@ class Stopping:
         """Read the loss if it is time to, `done` of `steps` steps being done."""
         if done % self.every and done != steps:
             return
-        self.readings.append({"step": done, "loss": self.loss(trained)})
+        self.readings.append({"step": done, "loss": self.loss(trained), **self.also(trained)})
         if self.lowest == len(self.readings) - 1:
             self.best = trained
 
@@ -49,7 +51,7 @@ class Stopping:
         """What a checkpoint has to hold; before the first reading there is no best yet, and what is trained stands for it."""
         return {"best": trained if self.best is None else self.best}
 
-    def restored(self, arrays: dict[str, Any], readings: list[dict[str, float]]) -> None:
+    def restored(self, arrays: dict[str, Any], readings: list[dict[str, Any]]) -> None:
         """Go on from a checkpoint."""
         self.readings = readings
         self.best = arrays["best"] if readings else None

@@ -19,6 +19,7 @@ from solon.core import checkpoints
 from solon.core.errors import TrainingError
 from solon.core.keys import seed_of
 from solon.core.weights import Tree, path_name
+from solon.learn.gradients import Gradient, Gradients
 from solon.learn.stopping import Stopping
 
 # loss(trainable, frozen, batch, key) -> (sum over items, (number of items, {metric: sum over items}))
@@ -45,13 +46,16 @@ class Plan:
 
 @dataclass
 class Result:
-    """Trained arrays, one row of metrics a step, what it cost, and the held-out losses that early stopping read."""
+    """Trained arrays, one row of metrics a step, what it cost, the held-out losses that early stopping read, and what was read
+    of gradients."""
 
     trained: Tree
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     resumed_from: int = 0
-    readings: list[dict[str, float]] = field(default_factory=list)
+    readings: list[dict[str, Any]] = field(default_factory=list)
+    gradients: list[dict[str, Any]] = field(default_factory=list)
+    kept: int = 0  # the place among `readings` of the one whose arrays `trained` are
 
 
 def learning_rates(plan: Plan) -> optax.Schedule:
@@ -111,7 +115,7 @@ def train(
     report: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
     watch: Callable[[int, Tree], None] = lambda done, trained: None, until: int | None = None,
     resumed: Callable[[int], None] = lambda done: None, stopping: Stopping | None = None,
-    policy: Callable[[int, Tree], None] = lambda step, trained: None,
+    policy: Callable[[int, Tree], None] = lambda step, trained: None, gradients: Gradients | None = None,
 ) -> Result:  # fmt: skip
     """Run `plan.steps` steps; with a folder, go on from its newest checkpoint, bit for bit as if never stopped.
 
@@ -119,13 +123,13 @@ def train(
     after each step, before that step can be checkpointed; `until` ends a replay early; `resumed(done)` is told of the
     steps that a stopped call had done; `stopping` may end the training early and then chooses what is kept.
     `policy(step, trained)` sees the arrays before the batches of that step are asked for: who draws batches from the
-    model in training takes them from there. Raises `TrainingError` on a loss that is not a number or that spikes; the last
-    good state stays on disk.
+    model in training takes them from there; `gradients` looks at the gradient of a step before it is taken. Raises
+    `TrainingError` on a loss that is not a number or that spikes; the last good state stays on disk.
     """
     optimise = optimiser(plan)
     accumulate, apply = _programs(loss, optimise)
     result = Result(None)
-    trained, state = _begin(folder, result, trained, optimise.init(trained), stopping)
+    trained, state = _begin(folder, result, trained, optimise.init(trained), stopping, gradients)
     if result.resumed_from:
         resumed(result.resumed_from)
     begin, saved = time.monotonic(), time.monotonic()
@@ -135,10 +139,11 @@ def train(
         if stopping and stopping.over:
             break
         policy(step, trained)
-        total = None
-        for place, batch in enumerate(batches(step)):
-            key = jax.random.key(seed_of("step", plan.seed, step, place))
-            total = accumulate(total, trained, frozen, batch, key)
+        total, given, gradient = None, batches(step), _gradient(accumulate, trained, frozen, plan.seed, step)
+        for place, batch in enumerate(given):
+            total = gradient(batch, place, before=total)
+        if gradients:
+            gradients.look(step, total, given, gradient)
         trained, state, metrics = apply(total, trained, state)
         done = step + 1
         watch(done, trained)
@@ -151,19 +156,32 @@ def train(
             _record(result, plan, *waiting, report)
             waiting = None
             result.seconds = before + time.monotonic() - begin
-            _save(folder, done, trained, state, result, stopping)
+            _save(folder, done, trained, state, result, stopping, gradients)
             saved = time.monotonic()
     if waiting:
         _record(result, plan, *waiting, report)
     result.seconds = before + time.monotonic() - begin
     result.trained = stopping.best if stopping and stopping.readings else trained
-    result.readings = stopping.readings if stopping else []
+    if stopping:
+        result.readings, result.kept = stopping.readings, stopping.lowest
+    result.gradients = gradients.readings if gradients else []
     if folder and until is None and result.resumed_from < done:
-        _save(folder, done, trained, state, result, stopping)
+        _save(folder, done, trained, state, result, stopping, gradients)
     return result
 
 
-def _begin(folder: Path | None, result: Result, trained: Tree, state: Any, stopping: Stopping | None) -> tuple[Tree, Any]:
+def _gradient(accumulate: Callable[..., Any], trained: Tree, frozen: Tree, seed: int, step: int) -> Gradient:
+    """The gradient of one batch at this step, added to what came `before`; its key is made of the names that are given."""
+
+    def one(batch: Any, *names: Any, before: Any = None) -> Any:
+        return accumulate(before, trained, frozen, batch, jax.random.key(seed_of("step", seed, step, *names)))
+
+    return one
+
+
+def _begin(
+    folder: Path | None, result: Result, trained: Tree, state: Any, stopping: Stopping | None, gradients: Gradients | None
+) -> tuple[Tree, Any]:
     """Trained arrays and the optimiser's state: those given, or those of the newest checkpoint."""
     kept = {"trained": trained, "state": state} | (stopping.arrays(trained) if stopping else {})
     found = checkpoints.restore(folder, kept) if folder else None
@@ -173,14 +191,20 @@ def _begin(folder: Path | None, result: Result, trained: Tree, state: Any, stopp
     result.seconds, result.history = notes["seconds"], notes["history"]
     if stopping:
         stopping.restored(arrays, notes["readings"])
+    if gradients:
+        gradients.readings = notes["gradients"]
     return arrays["trained"], arrays["state"]
 
 
-def _save(folder: Path, step: int, trained: Tree, state: Any, result: Result, stopping: Stopping | None) -> None:
+def _save(
+    folder: Path, step: int, trained: Tree, state: Any, result: Result, stopping: Stopping | None, gradients: Gradients | None
+) -> None:
     notes = {"seconds": result.seconds, "history": result.history}  # Python floats come back from JSON as they were
     kept = {"trained": trained, "state": state}
     if stopping:
         notes, kept = {**notes, "readings": stopping.readings}, {**kept, **stopping.arrays(trained)}
+    if gradients:
+        notes["gradients"] = gradients.readings
     checkpoints.save(folder, step, kept, notes)
 
 

@@ -74,7 +74,7 @@ def prepared(model: Model, config: Fit) -> tuple[Step, Record]:
     batch = full_batch(arch.vocab)
 
     def gradient(trained: Tree, frozen: Tree, batch: Batch) -> Any:
-        return jax.value_and_grad(lambda t: sft.loss(arch, lora.put(frozen, t), batch)[0])(trained)
+        return jax.value_and_grad(lambda t: sft.loss(arch, lora.put(frozen, t), batch, remat=config.remat)[0])(trained)
 
     def update(grads: Tree, state: Any, trained: Tree) -> Any:
         changes, new = optimise.update(grads, state, trained)
@@ -114,7 +114,7 @@ def _flops_of(model: Model, config: Fit, layers: int) -> float:
     def gradient(trained: Tree, params: Tree, batch: Batch) -> Any:
         def loss(trained: Tree) -> jax.Array:
             whole = lora.put(params, trained)
-            return sft.loss(arch, {**whole, "blocks": unstack(whole["blocks"], layers)}, batch)[0]
+            return sft.loss(arch, {**whole, "blocks": unstack(whole["blocks"], layers)}, batch, remat=config.remat)[0]
 
         return jax.value_and_grad(loss)(trained)
 

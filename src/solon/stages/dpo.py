@@ -18,6 +18,7 @@ from solon.generate.score import row_logprobs
 from solon.learn.objectives import dpo as objective
 from solon.learn.order import order
 from solon.models.load import Model
+from solon.stages import _gradient_figures, _safety_readings
 from solon.stages.feedback import LESS_SURE
 from solon.stages.fit import Course, Fit, fit, usable
 from solon.stages.models import adapted, started_from
@@ -62,6 +63,8 @@ def _build(config: Dpo, start: Artifact, labels: Artifact, seed: int, draft: Dra
     if last:
         draft.metric("agreement_with_labels", float(np.mean([row["accuracy"] for row in last])), n=draft.kept,
                      unit="share", how="implied reward against label, last tenth of the steps")  # fmt: skip
+    _gradient_figures.tell(draft, result)
+    _safety_readings.tell(draft, result)
 
 
 def course(config: Dpo, model: Model, rows: Sequence[Record], seed: int, progress: Any) -> Course:
@@ -84,14 +87,17 @@ def course(config: Dpo, model: Model, rows: Sequence[Record], seed: int, progres
     steps, apart = config.drawn(len(seen), drawn), packed(sorted(aside))
     shape = shape_of([rows_of(group) for step in steps for group in step] + [rows_of(group) for group in apart], config.length)
     arrays = lambda group: _pairs(group, rows_of(group), shape, p_first, weight, reference)  # noqa: E731
+    tasks = _gradient_figures.by_task([kept[i] for i in seen], [rows_of([i]) for i in seen], shape) if config.gradients else {}
 
     def loss(params: Tree, pairs: objective.Pairs) -> object:
-        return objective.loss(model.arch, params, pairs, config.beta, config.nll)
+        return objective.loss(model.arch, params, pairs, config.beta, config.nll, config.remat)
 
     return Course(
         model, config, seed, len(steps), loss,
         lambda step: [arrays(group) for group in steps[step]],
         [sum(len(one.ids) for group in step for one in rows_of(group)) for step in steps], [arrays(group) for group in apart],
+        tasks={name: [arrays([seen[i] for i in half]) for half in two] for name, two in tasks.items()},
+        asked=[as_messages(kept[i]["prompt"]) for i in config.answered(aside)],
     )  # fmt: skip
 
 

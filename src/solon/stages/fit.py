@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,16 +19,19 @@ from solon.core.config import Config
 from solon.core.errors import DataError, StorageError
 from solon.core.keys import seed_of
 from solon.core.quantise import quantise
+from solon.core.records import Conversation
 from solon.core.weights import Tree
 from solon.learn import lora, trainer
+from solon.learn.gradients import Gradients
 from solon.learn.stopping import Stopping
 from solon.models.architecture import LINEAR, spec
 from solon.models.load import Model
+from solon.stages._safety_readings import reader
 
 EARLY = "early.json"
 LATER = frozenset({
     "kind", "quantise", "ranks", "steps", "warmup_steps", "betas", "clip", "early", "keep", "token_weights",
-    "principle_weights", "nll",
+    "principle_weights", "nll", "gradients", "remat",
 })  # fmt: skip
 Count = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -36,12 +39,27 @@ Count = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class Early(Config):
     """When a training ends before its last step: the share `aside` of its rows is not trained on, and their loss is read
     every `every` steps. After `patience` readings without a fall by more than `gain` nats it is over, and the arrays of the
-    lowest reading are kept. No patience means no early stopping, and then no row is laid aside."""
+    lowest reading are kept. No patience means no early stopping, and then no row is laid aside.
+
+    With `safety` so many of the prompts laid aside are answered and scored by the safety classifier at each reading: it is
+    written beside the loss and decides nothing."""
 
     patience: int = Field(0, ge=0)
     every: int = Field(50, ge=1)
     aside: float = Field(0.1, gt=0, lt=1)
     gain: float = Field(0.0, ge=0)
+    safety: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _read_at_all(self) -> Early:
+        if self.safety and not self.patience:
+            raise ValueError("`safety` is read with the held-out loss, which no patience leaves unread; give a patience")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _unchanged(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As that of `Fit`."""
+        return {name: value for name, value in dump(self).items() if name != "safety" or value}
 
 
 class Fit(Config):
@@ -53,6 +71,10 @@ class Fit(Config):
 
     A row counts by its own `weight`, where it has one, times that of its principle in `principle_weights`; in supervised
     fine-tuning a token counts by `token_weights` too, and `keep` holds the model near what it was (times KL, in nats).
+
+    Where `gradients` is not 0, the gradient is read every so many steps (`learn/gradients.py`, `_gradient_figures.py`).
+    Without `remat` every layer's inner states are kept for the backward pass: some third less to compute, and more memory
+    (`solon align --plan` and `solon sweep remat=true,false` say how much).
     """
 
     kind: Literal["lora", "rslora", "dora", "bottleneck", "ia3", "full"] = "lora"
@@ -78,6 +100,8 @@ class Fit(Config):
     keep: float = Field(0.0, ge=0, allow_inf_nan=False)
     token_weights: dict[str, Count] = {}
     principle_weights: dict[str, Count] = {}
+    gradients: int = Field(0, ge=0)
+    remat: bool = True
 
     def weight_of(self, row: Record) -> float:
         """What a row counts in the loss."""
@@ -110,6 +134,12 @@ class Fit(Config):
             raise DataError("early stopping needs a row to read and one to train on", got=f"{len(ids)} rows", expected="2 or more")
         ranked = sorted(range(len(ids)), key=lambda i: (seed_of("aside", seed, ids[i]), i))
         return set(ranked[: min(max(round(self.early.aside * len(ids)), 1), len(ids) - 1)])
+
+    def answered(self, aside: Iterable[int]) -> list[int]:
+        """Places of the rows laid aside whose prompts are answered for the safety classifier: spread over all of them."""
+        places = sorted(aside)
+        count = min(self.early.safety, len(places))
+        return [places[i * len(places) // count] for i in range(count)]
 
     @model_validator(mode="before")
     @classmethod
@@ -149,7 +179,8 @@ class Course:
     """Everything that fixes what a training comes to, so that a replay of it is the same training.
 
     `loss(params, batch)` sees the whole tree with its adapter; `batches(i)` gives the micro-batches of step `i`, which
-    hold `tokens[i]` tokens. `aside` holds micro-batches of the rows that early stopping reads.
+    hold `tokens[i]` tokens. `aside` holds micro-batches of the rows that early stopping reads, `tasks` two batches of each
+    kind of row, for the cosines between their gradients. `asked` are held-out prompts, answered at each of its readings.
     """
 
     model: Model
@@ -161,6 +192,8 @@ class Course:
     tokens: Sequence[int]
     aside: Sequence[Any] = ()
     spike: float = trainer.Plan.spike
+    tasks: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    asked: Sequence[Conversation] = ()
 
     @property
     def plan(self) -> trainer.Plan:
@@ -185,7 +218,9 @@ class Course:
             return self.loss(with_dropout(whole, key) if config.dropout else whole, batch)
 
         stopping = self._stopping(frozen) if config.early.patience and "until" not in options else None
-        return trainer.train(with_adapter, fresh, frozen, self.batches, self.plan, folder, stopping=stopping, **options)
+        gradients = Gradients(config.gradients, self.tasks) if config.gradients else None
+        how = {"stopping": stopping, "gradients": gradients, **options}
+        return trainer.train(with_adapter, fresh, frozen, self.batches, self.plan, folder, **how)
 
     def _stopping(self, frozen: Tree) -> Stopping:
         """Reads the loss of the rows laid aside, without dropout."""
@@ -200,7 +235,10 @@ class Course:
             return sum(float(total) for total, _ in seen) / sum(float(items) for _, items in seen)
 
         early = self.config.early
-        return Stopping(held, early.every, early.patience, early.gain)
+        stopping = Stopping(held, early.every, early.patience, early.gain)
+        if self.asked:
+            stopping.also = reader(self.model, self.asked, lambda trained: lora.put(frozen, trained))
+        return stopping
 
 
 def fit(draft: Draft, course: Course) -> trainer.Result:
@@ -218,12 +256,15 @@ def fit(draft: Draft, course: Course) -> trainer.Result:
 
 
 def write_result(draft: Draft, config: Fit, result: trainer.Result) -> None:
-    """Write what a training came to: readings, adapter, history, and the digest of the adapter as it lies on the disk.
+    """Write what a training came to: readings, those of gradients, adapter, history, and the digest of the adapter as it lies on
+    the disk.
 
     Raises `StorageError` where that is not what was trained.
     """
     if result.readings:
         draft.write("readings.json", result.readings)
+    if result.gradients:
+        draft.write("gradients.json", result.gradients)
     lora.save(draft.path, result.trained, config.saved)
     draft.write("history.json", result.history)
     draft.facts["digest"] = digest(lora.stored(draft.path)[0])

@@ -32,6 +32,7 @@ from solon.learn.objectives import grpo as objective
 from solon.learn.objectives.grpo import Normalise, Rollouts, Scale, Terms
 from solon.learn.order import order
 from solon.models.load import Model
+from solon.stages._gradient_figures import tell
 from solon.stages.fit import Course, Diary, Fit, usable, write_result
 from solon.stages.rewards import Rewards, name_of
 from solon.text.batches import Batch, Shape, batch, in_groups, line_length
@@ -116,6 +117,7 @@ def _build(config: Grpo, model: Model, prompts: Sequence[Record], rewards: Rewar
         rows = [row for one in part for row in one]
         mean = clustered_mean([row["reward"] for row in rows], [row["id"] for row in rows])
         draft.metric(name, mean.value, n=mean.n, ci=[mean.low, mean.high], unit="reward", how=f"a tenth of the rounds; {mean.how}")
+    tell(draft, result)
 
 
 def mark(config: Grpo, model: Model, row: Record) -> Record:
@@ -173,10 +175,10 @@ class Rounds:
 
     def course(self) -> Course:
         """The training on these rounds; `policy` has to see its arrays."""
-        arch, terms = self.model.arch, self.config.terms
+        arch, terms, remat = self.model.arch, self.config.terms, self.config.remat
 
         def loss(params: Tree, rollouts: Rollouts) -> Any:
-            return objective.loss(arch, params, rollouts, terms)
+            return objective.loss(arch, params, rollouts, terms, remat)
 
         steps = len(self.asked) * self.config.updates
         # A loss around zero has no usual size, so a spike of it means nothing.

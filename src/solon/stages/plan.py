@@ -97,6 +97,12 @@ def held(arch: Architecture, chain: list[Fit], where: Mesh) -> Record:
     }  # fmt: skip
 
 
+def trained_parameters(arch: Architecture, fit: Fit) -> int:
+    """How many numbers a fine-tuning trains."""
+    params = jax.eval_shape(partial(_attached, arch, [fit]), _base(arch))
+    return sum(x.size for x in jax.tree.leaves(lora.adapter(params, fit.targets)))
+
+
 def _base(arch: Architecture) -> Tree:
     """The published weights' shapes as they are loaded for training: matrices in bfloat16, vectors in float32."""
 
@@ -133,7 +139,7 @@ def _compiled(arch: Architecture, fit: Fit, params: Tree, places: Tree, where: M
     trained, frozen = lora.adapter(shaped, fit.targets), lora.emptied(shaped, fit.targets)
 
     def gradient(trained: Tree, frozen: Tree, batch: Batch) -> Any:
-        return jax.value_and_grad(lambda t: sft.loss(arch, lora.put(frozen, t), batch)[0])(trained)
+        return jax.value_and_grad(lambda t: sft.loss(arch, lora.put(frozen, t), batch, remat=fit.remat)[0])(trained)
 
     out = (None, jax.tree.map(lambda x: x.sharding, trained))
     program = jax.jit(gradient, out_shardings=out).lower(trained, frozen, _batch(lines, fit.length, where))
@@ -163,3 +169,11 @@ def remarks(fit: Fit) -> list[str]:
             usual = f"{low:g}" if low == high else f"{low:g} to {high:g}"
             told.append(f"{name} {value:g}, specification {usual}")
     return told if fit.early.patience else [*told, "no early stopping"]
+
+
+def outside(recipe: Recipe) -> list[str]:
+    """A line for each training of a recipe whose settings leave the specification's ranges; those that leave them alike share one."""
+    alike: dict[str, list[str]] = {}
+    for name in ("helpful", "sl", "dpo"):
+        alike.setdefault("; ".join(remarks(getattr(recipe, name))), []).append(name)
+    return [f"{' and '.join(names)}: {said}" for said, names in alike.items() if said]

@@ -16,6 +16,7 @@ from solon.generate.score import row_logprobs
 from solon.learn.objectives import sft
 from solon.learn.order import order
 from solon.models.load import Model
+from solon.stages import _gradient_figures, _safety_readings
 from solon.stages.fit import Course, Fit, fit, usable
 from solon.stages.models import started_from
 from solon.text.batches import batch, filled, shape_of
@@ -45,6 +46,8 @@ def _build(config: Fit, model: Model, rows: Sequence[Record], seed: int, draft: 
     last = result.history[-max(lesson.steps // 10, 1) :]
     draft.metric("training_loss", float(np.mean([row["loss"] for row in last])), n=len(last), unit="nats a token",
                  how="mean over the last tenth of the steps")  # fmt: skip
+    _gradient_figures.tell(draft, result)
+    _safety_readings.tell(draft, result)
 
 
 def course(config: Fit, model: Model, marked: Sequence[Record], seed: int) -> Course:
@@ -61,10 +64,14 @@ def course(config: Fit, model: Model, marked: Sequence[Record], seed: int) -> Co
     drawn = lambda epochs: packed([tokens[i] for i in order(len(tokens), epochs, seed_of("order", seed))])  # noqa: E731
     steps, apart = config.drawn(len(tokens), drawn), packed([every[i] for i in sorted(aside)])
     shape = shape_of([group for step in steps for group in step] + apart, config.length)
+    learned = [row for place, row in enumerate(kept) if place not in aside]
+    tasks = _gradient_figures.by_task(learned, [[row] for row in tokens], shape) if config.gradients else {}
     return Course(
-        model, config, seed, len(steps), partial(sft.loss, model.arch, weight_v=weight_v, keep=config.keep),
+        model, config, seed, len(steps), partial(sft.loss, model.arch, weight_v=weight_v, keep=config.keep, remat=config.remat),
         lambda step: [batch(group, shape) for group in steps[step]],
         [sum(len(row.ids) for group in step for row in group) for step in steps], [batch(group, shape) for group in apart],
+        tasks={name: [batch([tokens[i] for i in half], shape) for half in two] for name, two in tasks.items()},
+        asked=[as_messages(kept[i]["messages"])[:-1] for i in config.answered(aside)],
     )  # fmt: skip
 
 

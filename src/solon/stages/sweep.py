@@ -18,6 +18,7 @@ from solon.constitution import store as books
 from solon.core.artifacts import Artifact, Draft, Record, Store
 from solon.core.errors import ConfigError, nearest
 from solon.evals import statistics as stats
+from solon.models.architecture import Architecture
 from solon.models.load import Model
 from solon.stages import models, recipe, sft
 from solon.stages import rows as lessons
@@ -25,6 +26,7 @@ from solon.stages._sweep_costs import LENGTH, LINES, Step, prepared, resident_pe
 from solon.stages.evaluate import Held, likelihoods
 from solon.stages.fit import Fit
 from solon.stages.gather import gather
+from solon.stages.plan import shape_of, trained_parameters
 from solon.stages.recipe import Recipe
 
 VERSION = 1
@@ -45,7 +47,8 @@ class Point:
 
 def points(path: Path | str, overrides: Sequence[str], what: str, full: bool = False, full_rate: float | None = None) -> tuple[Recipe, list[Point]]:
     """The recipe, and a point for each value of `key=v1,v2,...`, a field of its helpful stage. `rank` alone stands for
-    ranks 4 to 64 and full fine-tuning; there alpha grows with the rank, so that the scale alpha / rank stays the recipe's."""
+    ranks 4 to 64 and full fine-tuning; there alpha grows with the rank, so that the scale alpha / rank stays the recipe's.
+    Each `kind` gets the rank at which it trains as many numbers as the recipe's own adapter, or as near as can be."""
     plan = recipe.load(path, overrides)
     key, given, text = what.partition("=")
     values = [one.strip() for one in text.split(",") if one.strip()] if given else list(RANKS if key == "rank" else ())
@@ -62,10 +65,32 @@ def points(path: Path | str, overrides: Sequence[str], what: str, full: bool = F
         return [f"{key}={value}", *([f"alpha={scale * int(value):g}"] if key == "rank" and value.isdigit() else [])]
 
     found = [point(f"{key} {value}", changed(value)) for value in values]
+    if key == "kind":
+        found = at_budget(shape_of(plan.model), plan.helpful, found)
     if full:
         rate = full_rate or FULL_RATE * plan.helpful.learning_rate
         found.append(point(FULL, ["kind=full", f"learning_rate={rate:g}"]))
     return plan, found
+
+
+def at_budget(arch: Architecture, own: Fit, found: Sequence[Point]) -> list[Point]:
+    """The points with ranks (of bottlenecks: widths) that make what each trains as nearly as much as `own` does as whole numbers
+    allow. LoRA and DoRA keep the scale alpha / rank; IA3 and full fine-tuning have no rank and stay what they are. Raises
+    `ConfigError` where ranks go by pattern."""
+    if own.ranks:
+        raise ConfigError("kinds cannot be brought to one budget where ranks go by pattern", got=dict(own.ranks), fix="leave out helpful.ranks")
+    budget = trained_parameters(arch, own)
+
+    def one(point: Point) -> Point:
+        fit = point.fit
+        if fit.kind in ("ia3", "full"):
+            return point
+        first, second = (trained_parameters(arch, fit.model_copy(update={"rank": rank})) for rank in (1, 2))
+        rank = min(max(1 + round((budget - first) / (second - first)), 1), arch.embed, arch.mlp)
+        alpha = own.alpha * rank / own.rank if fit.kind in ("lora", "dora") else fit.alpha
+        return Point(f"{point.label} rank {rank}", fit.model_copy(update={"rank": rank, "alpha": alpha}))
+
+    return [one(point) for point in found]
 
 
 def sweep(store: Store, plan: Recipe, found: Sequence[Point]) -> Artifact:

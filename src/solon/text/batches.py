@@ -70,6 +70,14 @@ def shape_of(groups: Sequence[Sequence[Tokens]], length: int) -> Shape:
     return Shape(lines, length, -(-max(scored, 1) // 128) * 128, max(map(len, groups)))
 
 
+def fits(rows: Sequence[Tokens], shape: Shape) -> bool:
+    """Whether `batch` can hold these rows."""
+    if len(rows) > shape.rows or max((len(row.ids) for row in rows), default=0) > shape.length:
+        return False
+    scored = sum(sum(map(bool, row.learn[1:])) for row in rows)
+    return scored <= shape.scored and len(lines_of([len(row.ids) for row in rows], shape.length)) <= shape.lines
+
+
 def line_length(rows: Sequence[Tokens], most: int) -> int:
     """The longest row's length, rounded up to a multiple of 128 but never above `most`."""
     longest = max((len(row.ids) for row in rows), default=0)

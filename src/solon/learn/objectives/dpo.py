@@ -29,14 +29,14 @@ class Pairs(NamedTuple):
 
 
 def loss(
-    arch: Architecture, params: Tree, batch: Pairs, beta: float, nll: float = 0.0
+    arch: Architecture, params: Tree, batch: Pairs, beta: float, nll: float = 0.0, remat: bool = True
 ) -> tuple[jax.Array, tuple[jax.Array, dict[str, jax.Array]]]:
     """Sum over pairs of the cross-entropy between the soft label and sigmoid(beta * implied reward margin).
 
     `nll` adds so many times the mean -log p of a token of each reply, by the probability that it is the better one: DPO alone is
     content to make both replies less likely, and what they share goes with them (Pang et al. 2024, arXiv 2404.19733).
     """
-    logp = scored(arch, params, batch.rows, remat=True)
+    logp = scored(arch, params, batch.rows, remat=remat)
     each_s = sums(logp, batch.rows)
     rewards = beta * (each_s - batch.reference_s).reshape(-1, 2)
     margin = rewards[:, 0] - rewards[:, 1]

@@ -83,10 +83,10 @@ def k3(logp: jax.Array, reference: jax.Array) -> jax.Array:
 
 
 def loss(
-    arch: Architecture, params: Tree, batch: Rollouts, terms: Terms
+    arch: Architecture, params: Tree, batch: Rollouts, terms: Terms, remat: bool = True
 ) -> tuple[jax.Array, tuple[jax.Array, dict[str, jax.Array]]]:
     """The sum over tokens as `of_logprobs` has it, with the log-probabilities of these weights."""
-    logp = scored(arch, params, batch.rows, remat=True)
+    logp = scored(arch, params, batch.rows, remat=remat)
     return of_logprobs(logp, batch, terms)
 
 

@@ -16,15 +16,16 @@ from solon.text.batches import Batch
 
 
 def loss(
-    arch: Architecture, params: Tree, batch: Batch, weight_v: ArrayLike | None = None, keep: float = 0.0
-) -> tuple[jax.Array, tuple[jax.Array, dict[str, jax.Array]]]:
+    arch: Architecture, params: Tree, batch: Batch, weight_v: ArrayLike | None = None, keep: float = 0.0,
+    remat: bool = True,
+) -> tuple[jax.Array, tuple[jax.Array, dict[str, jax.Array]]]:  # fmt: skip
     """Sum of -weight * log p over learned tokens, and the sum of their weights.
 
     A token counts by its row's weight times `weight_v` of its id, where that is given. `keep` adds so many times the
     KL divergence, at each learned place, of the model from what it is without its outermost adapter: capability is then
-    not lost where the rows do not ask for a change.
+    not lost where the rows do not ask for a change. With `remat` layers are computed again in the backward pass, not kept.
     """
-    h = states(arch, params, batch, remat=True)
+    h = states(arch, params, batch, remat=remat)
     target_n = jnp.asarray(batch.target_n)
     weight_n = batch.weight_n if weight_v is None else batch.weight_n * jnp.asarray(weight_v)[target_n]
     each, metrics = -token_logprobs(arch, params, h, target_n), {}
