@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from solon.core.artifacts import Artifact, Store, file_digest
-from solon.core.errors import MissingError, ModelError, nearest
+from solon.core.errors import ConfigError, MissingError, ModelError, nearest
 from solon.core.precision import dtype_of
+from solon.core.quantise import KINDS, to_infer
 from solon.learn import lora
+from solon.models.architecture import spec
 from solon.models.load import Model, load
 
+PLAIN = "none"
+"""The form of a model whose matrices are as they were trained or published."""
 BASE = "base.json"
 """The file of an adapter's folder that names the model on which it lies."""
 
@@ -75,12 +79,23 @@ def identity(name: str) -> str:
     return f"{name}@{read(locate(name)).digest[:16]}"
 
 
-def resolve(name: str, store: Store, precision: str = "auto", work: str = "sampling") -> Model:
-    """A model by any of its names. Raises `MissingError` with the roles that a run has."""
+def resolve(name: str, store: Store, precision: str = "auto", work: str = "sampling", quantise: str = PLAIN) -> Model:
+    """A model by any of its names, `quantise`d to `int8` or `int4` where that is asked for (core/quantise.py `to_infer`).
+    Raises `MissingError` with the roles that a run has, `ConfigError` for a form that there is not."""
+    form = checked_form(quantise)
     kind, found = _found(name, store)
     if kind == "artifact":
-        return adapted(store.get(found), precision, work)
-    return from_folder(Path(found), precision, work) if kind == "folder" else ready(base(found, precision, work))
+        model = adapted(store.get(found), precision, work)
+    else:
+        model = from_folder(Path(found), precision, work) if kind == "folder" else ready(base(found, precision, work))
+    return model if form == PLAIN else replace(model, params=to_infer(spec(model.arch), model.params, form))
+
+
+def checked_form(quantise: str) -> str:
+    """The form in which a model is asked for. Raises `ConfigError` where there is no such form."""
+    if quantise not in (PLAIN, *KINDS):
+        raise ConfigError("unknown form of a model", got=quantise, expected=", ".join((PLAIN, *KINDS)))
+    return quantise
 
 
 def _found(name: str, store: Store) -> tuple[Literal["artifact", "folder", "published"], str]:
