@@ -83,7 +83,7 @@ def resolve(name: str, store: Store, precision: str = "auto", work: str = "sampl
     """A model by any of its names, `quantise`d to `int8` or `int4` where that is asked for (core/quantise.py `to_infer`).
     Raises `MissingError` with the roles that a run has, `ConfigError` for a form that there is not."""
     form = checked_form(quantise)
-    kind, found = _found(name, store)
+    kind, found = place_of(name, store)
     if kind == "artifact":
         model = adapted(store.get(found), precision, work)
     else:
@@ -98,7 +98,7 @@ def checked_form(quantise: str) -> str:
     return quantise
 
 
-def _found(name: str, store: Store) -> tuple[Literal["artifact", "folder", "published"], str]:
+def place_of(name: str, store: Store) -> tuple[Literal["artifact", "folder", "published"], str]:
     """What a name stands for: the id of an artifact, the folder of an adapter, or a published model's own name."""
     run_name, colon, role = name.rpartition(":")
     if colon and "/" not in name and run_name:
@@ -143,7 +143,7 @@ def from_folder(folder: Path, precision: str = "auto", work: str = "sampling") -
 def source(name: str, store: Store) -> str:
     """What an artifact records of a model under any of its names, without loading the model: the id of the artifact that
     made it, or a published name with the hash of its weights."""
-    kind, found = _found(name, store)
+    kind, found = place_of(name, store)
     if kind == "folder":
         return f"{found}@{file_digest(Path(found) / 'adapter.safetensors')[:16]}"
     return found if kind == "artifact" else identity(found)
@@ -164,9 +164,10 @@ def ready(model: Model) -> Model:
     return replace(model, tokenizer=tokenizer_for(model))
 
 
-def settings(artifact: Artifact) -> dict[str, Any]:
-    """Rank, alpha and targets of a stored adapter."""
+def adapter_settings(folder: Path) -> dict[str, Any]:
+    """What the file of a stored adapter says of it: rank, alpha, targets, and where they are not the usual ones kind, ranks
+    and the form of the base (`quantise`)."""
     from safetensors import safe_open
 
-    with safe_open(artifact.path / "adapter.safetensors", framework="numpy") as f:
+    with safe_open(folder / "adapter.safetensors", framework="numpy") as f:
         return json.loads(f.metadata()["lora"])
