@@ -14,6 +14,7 @@ from solon.cli import (
     compress,
     constitution,
     data,
+    distill,
     export,
     failures,
     guard,
@@ -82,6 +83,6 @@ def solon(
 
 for part in (
     align, models, chat, constitution, data, benchmarks, runs, release, failures, rate, redteam, guard, safety, sweep, compress,
-    export, adapters,
+    distill, export, adapters,
 ):  # fmt: skip
     part.attach(app)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
-import jax
 from pydantic import Field
 
 from solon.core.artifacts import Artifact, Draft, Record, Store
@@ -24,7 +23,6 @@ from solon.core.records import as_json
 from solon.core.weights import count
 from solon.curate import catalogue
 from solon.learn import lora
-from solon.learn.objectives import distill
 from solon.models.architecture import spec
 from solon.models.load import Model
 from solon.stages import models, sft
@@ -41,8 +39,9 @@ from solon.stages._compress_forms import (
     zeros,
 )
 from solon.stages._compress_measures import TOGETHER, Original, cut, endless, raced
+from solon.stages.distill import taught
 from solon.stages.evaluate import multiple_choice
-from solon.stages.fit import Course, Fit, fit
+from solon.stages.fit import Fit, fit
 from solon.stages.gather import Gathered, gather
 from solon.stages.recipe import Data, Recipe
 
@@ -171,21 +170,12 @@ def _mended(subject: Subject, model: Model, how: str, draft: Draft) -> Model:
     marked = [sft.mark(row, config.mend.length, model) for row in lessons]
     draft.count(marked)
     course = sft.course(config.mend, student, marked, config.seed)
-    result = fit(draft, _taught(subject, course, low) if how == "distill" else course)
+    if how == "distill":
+        teacher = subject.original.model
+        course = taught(course, replace(teacher, params=as_type(teacher, teacher.params, low)))
+    result = fit(draft, course)
     draft.facts["mended"] = {"how": how, "steps": len(result.history), "first": result.history[0]["loss"], "last": result.history[-1]["loss"]}
     return replace(model, params=settled(lora.load_onto(model.arch, model.params, draft.path)))
-
-
-def _taught(subject: Subject, course: Course, low: Any) -> Course:
-    """The same course with the original's distributions in place of the texts' own tokens."""
-    teacher, student = subject.original.model, course.model.arch
-    params = as_type(teacher, teacher.params, low)
-    read = jax.jit(partial(distill.taught, teacher.arch))
-
-    def loss(params: Any, batch: distill.Taught) -> Any:
-        return distill.loss(student, params, batch, teacher.arch)
-
-    return replace(course, loss=loss, batches=lambda step: [read(params, one) for one in course.batches(step)])
 
 
 def _table(made: dict[str, Artifact], draft: Draft) -> None:
