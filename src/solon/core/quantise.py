@@ -215,7 +215,7 @@ def dequantise(tree: Tree) -> Tree:
             return leaf.over(one(leaf.base))
         if isinstance(leaf, Pruned):
             return replace(leaf, base=one(leaf.base))
-        return merged(leaf)
+        return merged(leaf) if isinstance(leaf, Int8 | Int4) else leaf
 
     return jax.tree.map(one, tree, is_leaf=is_leaf)
 

@@ -20,10 +20,8 @@ from solon.core.errors import MissingError, nearest
 from solon.core.precision import dtype_of
 from solon.core.quantise import size
 from solon.core.records import as_json
-from solon.core.weights import count
 from solon.curate import catalogue
 from solon.learn import lora
-from solon.models.architecture import spec
 from solon.models.load import Model
 from solon.stages import models, sft
 from solon.stages._compress_figures import figures
@@ -34,6 +32,7 @@ from solon.stages._compress_forms import (
     as_type,
     broken_zeros,
     file_bytes,
+    parameters,
     running,
     settled,
     zeros,
@@ -136,7 +135,7 @@ def _build(subject: Subject, form: Form, draft: Draft) -> None:
         draft.facts["broken_zeros"] = broken_zeros(before.params, model.params)
     else:
         model = running(model)
-    draft.facts |= {"bytes": size(model.params), "parameters": count(spec(model.arch), model.arch.sizes), "zeros": zeros(model)}
+    draft.facts |= {"bytes": size(model.params), "parameters": parameters(model), "zeros": zeros(model)}
     draft.write_rows("likelihoods", _read(subject, model, draft))
     prompts = [model.tokenizer.encode(one.text, special=False) for _, one in original.texts]
     with draft.progress.task("speed", len(TOGETHER) * (config.rounds + 1), "round") as advance:
