@@ -273,7 +273,7 @@ def test_red_team_counts_where_it_is_large_enough(store, run, hits, n, wanted):
     assert shown["total"]["aligned"]["n"] == n and "base" not in shown["total"]
 
 
-def suite(store, source, name, domain, hits, n=100, neutral=None):
+def suite(store, source, name, domain, hits, n=100, neutral=None, **form):
     def build(draft):
         rows = [{"id": f"{name}-{i}", "tags": {}, "figures": {"acc": float(i < hits)}} for i in range(n)]
         draft.write_rows("rows", rows)
@@ -282,7 +282,7 @@ def suite(store, source, name, domain, hits, n=100, neutral=None):
         told = {"value": hits / n, "ci": [0, 1], "n": n, "how": "made up", "what": "right", "share": True, "lower_is_better": False}
         draft.write("figures.json", {"figures": {"acc": told}})
 
-    return store.make("benchmark", 1, {"suite": name, "n": n}, {"model": source}, build)
+    return store.make("benchmark", 1, {"suite": name, "n": n, **form}, {"model": source}, build)
 
 
 @pytest.mark.parametrize(
@@ -299,6 +299,12 @@ def test_benchmarks_and_bias_count_where_both_models_were_asked(store, run, key,
     assert status(review(store, run))[key] == "not measured"
     suite(store, run.models["aligned"], name, domain, ends[1], neutral=neutral)
     assert status(review(store, run))[key] == wanted
+
+
+def test_a_benchmark_in_4_bits_says_nothing_of_what_is_released(store, run):
+    for source, hits in (("nowhere/model@0123", 60), (run.models["aligned"], 10)):
+        suite(store, source, "mmlu", "science", hits, quantise="int4")
+    assert status(review(store, run))["benchmarks"] == "not measured"
 
 
 def test_the_classifier_compares_the_same_replies(store, run):
