@@ -101,8 +101,12 @@ def settled(params: Tree) -> Tree:
 
 def running(model: Model) -> Model:
     """The model as it computes: a pruned one as plain arrays with zeros, since nothing here skips them."""
-    some = any(isinstance(leaf, Pruned) for leaf in jax.tree.leaves(model.params, is_leaf=is_leaf))
-    return replace(model, params=settled(model.params)) if some else model
+    return replace(model, params=settled(model.params)) if has_mask(model.params) else model
+
+
+def has_mask(params: Tree) -> bool:
+    """Is any matrix a pruned one?"""
+    return any(isinstance(leaf, Pruned) for leaf in jax.tree.leaves(params, is_leaf=is_leaf))
 
 
 def file_bytes(params: Tree) -> int:

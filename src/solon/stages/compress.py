@@ -32,6 +32,7 @@ from solon.stages._compress_forms import (
     as_type,
     broken_zeros,
     file_bytes,
+    has_mask,
     parameters,
     running,
     settled,
@@ -128,13 +129,15 @@ def report(store: Store, config: Compress, name: str, forms: Sequence[str]) -> A
 def _build(subject: Subject, form: Form, draft: Draft) -> None:
     original, config = subject.original, subject.config
     model = form.make(original.model)
-    draft.facts |= {"what": form.what, "file_bytes": file_bytes(model.params)}
+    before = model
     if form.mend:
         with draft.progress.stage("mend"):
-            before, model = model, _mended(subject, model, form.mend, draft)
+            model = _mended(subject, model, form.mend, draft)
         draft.facts["broken_zeros"] = broken_zeros(before.params, model.params)
     else:
         model = running(model)
+    stored = before if has_mask(before.params) else model  # mending keeps the mask, and a product gets wider by it
+    draft.facts |= {"what": form.what, "file_bytes": file_bytes(stored.params)}
     draft.facts |= {"bytes": size(model.params), "parameters": parameters(model), "zeros": zeros(model)}
     draft.write_rows("likelihoods", _read(subject, model, draft))
     prompts = [model.tokenizer.encode(one.text, special=False) for _, one in original.texts]
