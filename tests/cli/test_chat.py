@@ -17,7 +17,7 @@ from solon.core.errors import MissingError
 def tiny(monkeypatch, tiny_model):
     """The name `tiny` stands for the random model."""
 
-    def resolve(name, store):
+    def resolve(name, store, quantise="none"):
         if name != "tiny":
             raise MissingError(f"no model is called {name!r}")
         return tiny_model

@@ -58,6 +58,18 @@ def test_a_table_and_a_second_call(solon, folder, data):
     assert one["suites"]["nq_open"]["reused"] and one["suites"]["nq_open"]["figures"]["exact"]["n"] == 8
 
 
+def test_a_form_is_evaluated_under_its_own_name(solon, folder, data, tmp_path):
+    words = ("eval", folder("one", 0), "nq_open", "--limit", 8, "--max-tokens", 3, "--json")
+    (plain,), (low,), (again,) = (json.loads(solon(*words, *more).out)["models"] for more in ((), ("--quantise", "int4"), ("--quantise", "int4")))
+    assert (plain["quantise"], low["quantise"]) == ("none", "int4")
+    ids = [one["suites"]["nq_open"]["artifact"] for one in (plain, low, again)]
+    assert ids[0] != ids[1] == ids[2] and not low["suites"]["nq_open"]["reused"] and again["suites"]["nq_open"]["reused"]
+    evidence = json.loads((tmp_path / "runs" / "artifacts" / ids[1] / "evidence.json").read_text())
+    assert evidence["config"]["quantise"] == evidence["facts"]["quantise"] == "int4"
+    wrong = solon(*words, "--quantise", "int3")
+    assert wrong.code == 2 and "int8, int4" in wrong.err and len(list((tmp_path / "runs" / "drafts").glob("*/"))) == 0
+
+
 def test_two_models(solon, folder, data):
     a, b = folder("a", 0), folder("b", 1)
     shown = solon("eval", a, b, "--suite", "nq_open", "--limit", 8, "--max-tokens", 3)

@@ -17,9 +17,10 @@ import pytest
 
 from solon.core import kernels
 from solon.core.compiled import machine
-from solon.core.dense import dense
+from solon.core.dense import dense, is_adapter, merge
 from solon.core.quantise import Int4, int4, quantise
 from solon.generate.engine import Engine, Request
+from solon.learn import lora
 from solon.models.architecture import spec
 from solon.models.load import Model
 
@@ -126,3 +127,27 @@ def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOLON_KERNELS", "off")
     assert kernels.ready.__wrapped__() is False
     assert kernels.by_row([1, jnp.ones(2)])[0] == 1  # nothing in 4 bits, so nothing is built
+
+
+@pytest.mark.parametrize("kind", ["lora", "ia3", "dora"])
+def test_an_adapter_stays_beside_what_the_kernel_reads(kind: str, tiny_model: Model) -> None:
+    """Trained over 4 bits: one row reads the kernel and the adapter, several read the merged sum, and both say the same."""
+    if not kernels.ready():
+        pytest.skip("no kernel here")
+    packed = quantise(spec(tiny_model.arch), tiny_model.params, "int4", "")
+    params = lora.attach(tiny_model.arch, packed, rank=3, alpha=6.0, seed=1, kind=kind)
+    noisy = jax.tree.map(lambda x: jnp.asarray(RNG.normal(0.3, 0.3, x.shape), jnp.float32), lora.adapter(params))
+    params = lora.put(params, noisy)
+    engine = Engine(replace(tiny_model, params=params))
+    q = engine.alone["blocks"][0]["q"]
+    if kind == "dora":  # its norm would unpack the base for every token
+        assert isinstance(q, jax.Array)
+    else:
+        place = engine.alone["blocks"][0]["q" if kind == "lora" else "k"]
+        assert is_adapter(place) and isinstance(place.base, kernels.ByRow)
+    asked = [Request([1, 5, 9, 20], key=("one",), max_tokens=16, temperature=0.0)]
+    (alone,) = engine.sample(asked)
+    assert not any(map(is_adapter, jax.tree.leaves(engine.stacked, is_leaf=is_adapter)))
+    (merged,) = Engine(replace(tiny_model, params=merge(params))).sample(asked)
+    assert alone.tokens == merged.tokens
+    np.testing.assert_allclose(alone.logprobs, merged.logprobs, atol=1e-3)

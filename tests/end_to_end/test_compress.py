@@ -78,6 +78,15 @@ def test_bytes_are_counted(table, model) -> None:
     assert table["float32"]["zeros"] == 0 and table["shallow"]["parameters"] < table["float32"]["parameters"]
 
 
+def test_a_product_has_the_numbers_of_its_halves(table, model) -> None:
+    inner, words, rest = matrices(model)
+    for name, most in (("low-rank", 0.5), ("low-rank+distill", 0.5 + 2 * 0.35)):  # mended by a LoRA of rank 2, which stays beside
+        thin = table[name]["parameters"] - words - rest
+        assert 0.3 * inner < thin <= most * inner and table[name]["bytes"] == table[name]["file_bytes"] == 4 * table[name]["parameters"]
+    assert table["low-rank"]["parameters"] < table["low-rank+distill"]["parameters"]
+    assert table["low-rank"]["figures"]["passage kl"]["value"] > 1e-4
+
+
 def test_zeros_survive_the_fine_tuning_and_it_learns(table, made) -> None:
     for name in ("pruned+sft", "2:4+sft"):
         assert table[name]["broken_zeros"] == 0

@@ -14,7 +14,7 @@ from solon.core.errors import MissingError, ModelError
 from solon.core.quantise import quantise
 from solon.core.weights import abstract
 from solon.learn import lora
-from solon.learn.shelf import shelf
+from solon.learn.shelf import joined, shelf
 from solon.models.architecture import LINEAR, Architecture, spec
 from solon.models.block import forward
 
@@ -39,7 +39,7 @@ def run(params: Any, tokens: jax.Array) -> jax.Array:
 
 def adapted(seed: int, rank: int = 3, targets: Any = LINEAR, base: Any = PARAMS, **how: Any) -> Any:
     params = lora.attach(ARCH, base, rank=rank, alpha=6.0, seed=seed, targets=targets, **how)
-    return lora.put(params, noise(lora.adapter(params), seed))
+    return lora.put(params, noise(lora.adapter(params, targets), seed))
 
 
 ONE, TWO, THREE = adapted(2), adapted(3, rank=1, targets=("q", "down")), adapted(4, rank=2, kind="rslora")
@@ -117,3 +117,15 @@ def test_what_does_not_fit_is_refused() -> None:
         shelf(PARAMS, {"a": lora.attach(ARCH, PARAMS, rank=2, alpha=2.0, seed=0, kind="dora")})
     with pytest.raises(ModelError, match="another number of rows"):
         run(SHELF.choose(["honest", None]), TOKENS)
+
+
+def test_adapters_trained_on_top_of_each_other_stand_as_one() -> None:
+    """Ranks that differ between layers, targets of which one has fewer: what the nested model computes."""
+    first = adapted(2, ranks={"blocks/1/": 1})
+    second = {"rank": 2, "targets": ("q", "down"), "ranks": {"blocks/0/q": 1}}
+    nested, apart = adapted(3, base=first, **second), adapted(3, **second)
+    one = joined([first, apart])
+    assert one["blocks"]["q"].a.shape[-1] == 5 and one["blocks"]["v"].a.shape[-1] == 3
+    want = alone(nested)
+    close(alone(one), want)
+    assert np.abs(np.asarray(want - alone(first))).max() > 0.1

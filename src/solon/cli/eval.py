@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from solon.cli.show import Json, Runs, clean, emit, epilog, note, store, table
+from solon.cli.show import Json, Quantise, Runs, clean, emit, epilog, note, store, table
 from solon.core.errors import ConfigError
 
 
@@ -18,6 +18,7 @@ def attach(app: typer.Typer) -> None:
             "solon eval --list",
             "solon eval smollm2-135m-instruct truthfulqa,mmlu --limit 200",
             "solon eval latest:aligned capability --limit 100",
+            "solon eval latest:aligned mmlu --limit 200 --quantise int4",
             "solon eval latest:base latest:aligned --suite ifeval",
             "solon eval latest:base latest:aligned --suite bias --limit 50",
             "solon eval latest:aligned uncertainty --limit 200",
@@ -42,8 +43,9 @@ def evaluate(
     samples: Annotated[int, typer.Option("--samples", min=1, help="Draws an item, for pass@k.")] = 1,
     temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="Of draws where the suite fixes none.")] = 0.0,
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="At most so many tokens a reply.")] = None,
-    judge: Annotated[str | None, typer.Option("--judge", metavar="MODEL", help="Grades open answers (mt_bench).")] = None,
+    judge: Annotated[str | None, typer.Option("--judge", metavar="MODEL", help="Grades open answers (mt_bench), never quantised.")] = None,
     difference: Annotated[float | None, typer.Option("--difference", metavar="SHARE", help="With `power`: how many items show it (0.05 is 5 points).")] = None,
+    quantise: Quantise = "none",
     runs: Runs = None,
     json: Json = False,
 ) -> None:
@@ -61,7 +63,7 @@ def evaluate(
     from solon.stages.benchmark import Benchmark
 
     config = Benchmark(limit=limit, seed=seed, samples=samples, temperature=temperature, max_tokens=max_tokens)
-    _run(models, suites, config, judge, runs, json)
+    _run(models, suites, config, judge, quantise, runs, json)
 
 
 def _who(given: list[str], suite: str | None) -> tuple[list[str], list[str]]:
@@ -78,7 +80,7 @@ def _who(given: list[str], suite: str | None) -> tuple[list[str], list[str]]:
     return given, chosen_suites(suite)
 
 
-def _run(models: list[str], suites: list[str], config: Any, judge: str | None, runs: Any, json: bool) -> None:
+def _run(models: list[str], suites: list[str], config: Any, judge: str | None, quantise: str, runs: Any, json: bool) -> None:
     from solon.stages._benchmark_tables import DOMAINS, capability, compared, compared_groups, largest_drop
     from solon.stages.benchmark import Subject, benchmark
 
@@ -86,7 +88,7 @@ def _run(models: list[str], suites: list[str], config: Any, judge: str | None, r
     grader = Subject(judge, place) if judge else None
     made: dict[str, dict[str, Any]] = {}
     for name in models:
-        subject = Subject(name, place)
+        subject = Subject(name, place, quantise)
         for suite in suites:
             one = benchmark(place, config, suite, subject, grader, capped=len(suites) > 1)
             made.setdefault(name, {})[suite] = one
@@ -96,7 +98,7 @@ def _run(models: list[str], suites: list[str], config: Any, judge: str | None, r
     groups = {suite: compared_groups(*(made[name][suite] for name in models)) for suite in changes}
     drop = largest_drop(changes)
     domains = {name: capability(artifacts) for name, artifacts in made.items()}
-    told = [{"model": name, "suites": {suite: _told(one) for suite, one in of.items()}} for name, of in made.items()]
+    told = [{"model": name, "quantise": quantise, "suites": {suite: _told(one) for suite, one in of.items()}} for name, of in made.items()]
 
     def human() -> None:
         for one in told:

@@ -14,6 +14,7 @@ from solon.cli import (
     compress,
     constitution,
     data,
+    distill,
     export,
     failures,
     gate,
@@ -83,6 +84,6 @@ def solon(
 
 for part in (
     align, models, chat, constitution, data, benchmarks, runs, gate, release, failures, rate, redteam, guard, safety, sweep, compress,
-    export, adapters,
+    distill, export, adapters,
 ):  # fmt: skip
     part.attach(app)

@@ -18,6 +18,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Runs = Annotated[
     Path | None, typer.Option("--runs", metavar="DIR", help="Folder of runs and artifacts (or SOLON_RUNS; else ./runs).")
 ]
+Quantise = Annotated[
+    str, typer.Option("--quantise", metavar="FORM", help="Read and write with every matrix in 8 or 4 bits: none, int8 or int4.")
+]
 
 
 def epilog(*commands: str) -> str:

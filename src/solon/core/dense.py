@@ -300,16 +300,23 @@ def without_adapter(tree: Any) -> Any:
     return jax.tree.map(lambda w: w.base if is_adapter(w) else w, tree, is_leaf=is_adapter)
 
 
-def merge(tree: Any) -> Any:
+def innermost(w: Any) -> Any:
+    """What lies below all adapters of a leaf."""
+    while is_adapter(w):
+        w = w.base
+    return w
+
+
+def merge(tree: Any, beside: Callable[[Adapter], bool] = lambda _: False) -> Any:
     """Every adapter that is a change of its matrix added into it: plain arrays.
 
-    What is no such change stays a leaf: a bottleneck, and adapters that differ between the rows of a batch. A matrix
-    without an adapter stays as it is, quantised or not; a quantised one with an adapter becomes an array of the type it
-    computes in (`learn/merging.py` quantises it again).
+    What is no such change stays a leaf: a bottleneck, and adapters that differ between the rows of a batch. So does an
+    adapter of which `beside` says so. A matrix without an adapter stays as it is, quantised or not; a quantised one with
+    an adapter becomes an array of the type it computes in (`learn/merging.py` quantises it again).
     """
 
     def one(w: Any) -> Any:
-        if not is_adapter(w):
+        if not is_adapter(w) or beside(w):
             return w
         return merged(w) if w.mergeable else w.over(one(w.base))
 

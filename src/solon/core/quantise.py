@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solon.core.dense import F32, Adapter, Axes, Leaf, Place, dense, is_leaf, leaf_dtype, merged
+from solon.core.dense import F32, Adapter, Axes, Leaf, Place, dense, innermost, is_leaf, leaf_dtype, merge, merged
 from solon.core.errors import ConfigError
 from solon.core.prune import Pruned
 from solon.core.weights import Tree, Weight, rewrite
@@ -165,7 +165,8 @@ def _in_4_bits(array: jax.Array, stacked: int, n_in: int, turned: bool) -> tuple
     return codes[..., :32, :] | codes[..., 32:, :] << 4, largest
 
 
-KINDS = ("int8", "int4")
+FORMS: dict[str, type[Leaf]] = {"int8": Int8, "int4": Int4}
+KINDS = tuple(FORMS)
 
 
 def quantise(spec: Tree, params: Tree, kind: str, where: str = BLOCKS) -> Tree:
@@ -183,7 +184,7 @@ def _quantised(w: Weight, leaf: Any, kind: str) -> Any:
         return leaf.over(_quantised(w, leaf.base, kind))
     if isinstance(leaf, Pruned):  # zero is a level of both forms
         return replace(leaf, base=_quantised(w, leaf.base, kind))
-    if isinstance(leaf, Int8 if kind == "int8" else Int4):
+    if isinstance(leaf, FORMS[kind]):
         return leaf
     array, low, stacked, n_in = merged(leaf), leaf_dtype(leaf), len(w.stacked), len(w.ins)
     table = w.ins == ("vocab",)
@@ -200,6 +201,18 @@ def forms(tree: Tree) -> list[str]:
     return sorted({"int8" if isinstance(leaf, Int8) else "int4" for leaf in leaves if isinstance(leaf, Int8 | Int4)})
 
 
+def to_infer(spec: Tree, params: Tree, kind: str) -> Tree:
+    """A model's weights with every matrix in 8 or 4 bits, to read and to write with.
+
+    An adapter over plain weights is added into them first and the sum is rounded, as a published model would be. One that
+    was trained over this very form stays beside it: it has learned around the rounding, and rounding the sum anew would undo
+    that. What cannot be added in, such as a bottleneck, stays too.
+    """
+    if kind not in KINDS:
+        raise ConfigError("unknown kind of quantisation", got=kind, expected=" or ".join(KINDS))
+    return quantise(spec, merge(params, lambda w: isinstance(innermost(w), FORMS[kind])), kind, EVERYTHING)
+
+
 def dequantise(tree: Tree) -> Tree:
     """The same weights with every quantised matrix as a plain array of the type it computes in; adapters stay."""
 
@@ -208,7 +221,7 @@ def dequantise(tree: Tree) -> Tree:
             return leaf.over(one(leaf.base))
         if isinstance(leaf, Pruned):
             return replace(leaf, base=one(leaf.base))
-        return merged(leaf)
+        return merged(leaf) if isinstance(leaf, Int8 | Int4) else leaf
 
     return jax.tree.map(one, tree, is_leaf=is_leaf)
 

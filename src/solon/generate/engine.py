@@ -20,7 +20,7 @@ import numpy as np
 from solon.core.adapters import Choice, mixed
 from solon.core.dense import is_leaf, merge
 from solon.core.errors import ConfigError, DataError
-from solon.core.kernels import by_row
+from solon.core.kernels import beside, by_row
 from solon.core.keys import seed_of
 from solon.core.quantise import dequantise, size
 from solon.core.records import Reply
@@ -90,7 +90,7 @@ class Engine:
         params = model.params
         if mixture:
             params = mixed(params, jnp.asarray(mixture([None] * 2)))  # one mixture for all rows would be merged for good
-        self.packed = jax.tree.map(jnp.asarray, merge(params))
+        self.packed = jax.tree.map(jnp.asarray, merge(params, beside))
         self.stacked = unpacked(self.packed)
         self.stop_ids = jnp.array(sorted(self.tokenizer.stop_ids) or [-1], jnp.int32)
 
@@ -236,12 +236,14 @@ class Engine:
 
 
 def unpacked(params: Tree, most: int = UNPACKED) -> Tree:
-    """The weights with quantised matrices as plain arrays, where all of them together take at most `most` bytes.
+    """The weights with quantised matrices as plain arrays and no adapter beside them, where all together take at most `most`
+    bytes.
 
     XLA's loop over packed weights takes 2 (8 bits, one row) to 14 times as long as its product with float32 ones
     (docs/design/018), so a model is only sampled packed where its memory is what matters.
     """
-    return dequantise(params) if size(jax.eval_shape(dequantise, params)) <= most else params
+    plain = lambda params: merge(dequantise(params))  # noqa: E731
+    return plain(params) if size(jax.eval_shape(plain, params)) <= most else params
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,9 @@ LENGTH = 256
 Progress = Callable[[int], None]
 
 
-def _batches(rows: Sequence[Tokens], context: int) -> list[tuple[list[int], Batch]]:
+def batches(rows: Sequence[Tokens], context: int) -> list[tuple[list[int], Batch]]:
+    """Rows packed to be read: the numbers of those in each batch, and the batch. Raises `DataError` for a row longer than
+    `context`."""
     longest = max((len(row.ids) for row in rows), default=0)
     if longest > context:
         raise DataError("a text is longer than the model's context", got=longest, expected=f"at most {context} tokens")
@@ -50,7 +52,7 @@ def token_scores(arch: Architecture, params: Tree, packed: Batch) -> jax.Array:
 def row_logprobs(model: Model, rows: Sequence[Tokens], progress: Progress | None = None) -> list[np.ndarray]:
     """Log-probability (nats) of each learned token of each row, in order."""
     out: list[np.ndarray] = [np.zeros(0, np.float32)] * len(rows)
-    for group, packed in _batches(rows, model.arch.context):
+    for group, packed in batches(rows, model.arch.context):
         logp = np.asarray(token_scores(model.arch, model.params, packed))
         present = packed.weight_n > 0
         for number, i in enumerate(group):
@@ -83,7 +85,7 @@ def reply_features(
     depth = model.arch.layers
     chosen = tuple(layers if layers is not None else (depth // 2, 3 * depth // 4))
     out = np.zeros((len(rows), 2 * len(chosen) * model.arch.embed), np.float32)
-    for group, packed in _batches(rows, model.arch.context):
+    for group, packed in batches(rows, model.arch.context):
         owner = np.full(packed.tokens_bt.shape, len(packed.last_s), np.int32)
         flat = owner.reshape(-1)
         flat[packed.place_n[packed.weight_n > 0] + 1] = packed.sequence_n[packed.weight_n > 0]

@@ -92,6 +92,30 @@ def shelf(base: Tree, adapted: Mapping[str, Tree], rank: int = 0) -> Shelf:
     return Shelf(tuple(pairs), jax.tree_util.tree_map_with_path(one, base, is_leaf=is_leaf))
 
 
+def joined(trees: Sequence[Tree]) -> Tree:
+    """Adapters that were trained on top of each other, each given over the same base, as one: their pairs side by side, so
+    that the rank is the sum of theirs and the change is exact."""
+    if len(trees) == 1:
+        return trees[0]
+    found: dict[str, list[LoRA]] = {}
+    for tree in trees:
+        for path, leaf in _pairs(tree).items():
+            found.setdefault(path, []).append(leaf)
+
+    def one(path: Any, leaf: Any) -> Any:
+        many = found.get(path_name(path))
+        return leaf if many is None else _beside(many)
+
+    return jax.tree_util.tree_map_with_path(one, trees[0], is_leaf=is_leaf)
+
+
+def _beside(many: Sequence[LoRA]) -> LoRA:
+    stacked = many[0].a.ndim - 1 - many[0].n_in
+    strength = lambda w: jnp.asarray(w.strength, jnp.float32).reshape(-1, *(1,) * (w.a.ndim - 1) if w.gain is not None else ())  # noqa: E731
+    a = jnp.concatenate([w.a * strength(w) for w in many], -1)
+    return replace(many[0], a=a, b=jnp.concatenate([w.b for w in many], stacked), gain=None, scale=1.0)
+
+
 def _pairs(tree: Tree) -> dict[str, LoRA]:
     """The outermost LoRA of every matrix that has one."""
     out = {}

@@ -140,7 +140,8 @@ def targets(store: Store) -> list[Record]:
     measured: dict[tuple[str, str], dict[str, Record]] = {}
     for path in sorted((store.root / "artifacts").glob("benchmark-*/evidence.json")):
         artifact = Artifact(path.parent.name, path.parent)
-        suite, model = artifact.evidence["facts"]["suite"], artifact.evidence["facts"]["model"]
+        facts = artifact.evidence["facts"]
+        suite, model = facts["suite"], " ".join(filter(None, (facts["model"], facts.get("quantise"))))
         for name, figure in artifact.read("figures.json")["figures"].items():
             known = measured.setdefault((suite, name), {})
             if model not in known or known[model]["n"] < figure["n"]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from solon.core.dense import is_leaf, merged
+from solon.core.dense import LoRA, is_leaf, merged
+from solon.core.lowrank import LowRank, low_rank, widened
 from solon.core.prune import Pruned, prune
 from solon.core.quantise import BLOCKS, EVERYTHING, quantise, size
 from solon.core.weights import Tree, is_weight, named, rewrite
@@ -45,6 +47,10 @@ def _pruned(by: float | str) -> Source:
     return lambda model: replace(model, params=prune(spec(model.arch), model.params, by))
 
 
+def _thin(share: float) -> Source:
+    return lambda model: replace(model, params=low_rank(spec(model.arch), model.params, share))
+
+
 def shallow(model: Model) -> Model:
     """The model without the middle one of every three layers; what is left is not changed."""
     kept = [layer for layer in range(model.arch.layers) if layer % 3 != 1]
@@ -65,6 +71,8 @@ FORMS: Mapping[str, Form] = {
     "pruned+sft": Form("the same, fine-tuned within its mask", _pruned(0.5), "sft"),
     "2:4": Form("2 of every 4 inputs zero, by magnitude", _pruned("2:4")),
     "2:4+sft": Form("the same, fine-tuned within its mask", _pruned("2:4"), "sft"),
+    "low-rank": Form("each layer's matrix as a product of two with half of its numbers, by singular values", _thin(0.5)),
+    "low-rank+distill": Form("the same, distilled from the original's logits", _thin(0.5), "distill"),
     "shallow": Form("two of every three layers", shallow),
     "shallow+distill": Form("the same, distilled from the original's logits", shallow, "distill"),
 }
@@ -81,14 +89,24 @@ def as_type(model: Model, params: Tree, dtype: Any) -> Tree:
 
 
 def settled(params: Tree) -> Tree:
-    """Every leaf as one array: adapters merged, pruned matrices with their zeros."""
-    return jax.tree.map(merged, params, is_leaf=is_leaf)
+    """Every leaf as one array: adapters merged, pruned matrices with their zeros. A product stays one, its adapter beside it."""
+
+    def one(leaf: Any) -> Any:
+        if isinstance(leaf, LoRA) and isinstance(leaf.base, LowRank):
+            return widened(leaf)
+        return merged(leaf)
+
+    return jax.tree.map(one, params, is_leaf=is_leaf)
 
 
 def running(model: Model) -> Model:
     """The model as it computes: a pruned one as plain arrays with zeros, since nothing here skips them."""
-    some = any(isinstance(leaf, Pruned) for leaf in jax.tree.leaves(model.params, is_leaf=is_leaf))
-    return replace(model, params=settled(model.params)) if some else model
+    return replace(model, params=settled(model.params)) if has_mask(model.params) else model
+
+
+def has_mask(params: Tree) -> bool:
+    """Is any matrix a pruned one?"""
+    return any(isinstance(leaf, Pruned) for leaf in jax.tree.leaves(params, is_leaf=is_leaf))
 
 
 def file_bytes(params: Tree) -> int:
@@ -101,6 +119,13 @@ def file_bytes(params: Tree) -> int:
         return size(leaf)
 
     return sum(map(one, jax.tree.leaves(params, is_leaf=lambda node: isinstance(node, Pruned))))
+
+
+def parameters(model: Model) -> int:
+    """How many numbers a model has: of a product those of its two halves, else what the architecture says."""
+    leaves = named(model.params, is_leaf=is_leaf)
+    sizes = {name: prod(w.shape(model.arch.sizes)) for name, w in named(spec(model.arch), is_leaf=is_weight).items()}
+    return sum(leaf.a.size + leaf.b.size if isinstance(leaf := leaves[name], LowRank) else count for name, count in sizes.items())
 
 
 def broken_zeros(before: Tree, after: Tree) -> int:

@@ -55,10 +55,16 @@ class Benchmark(Config):
 
 
 class Subject:
-    """A model by name, loaded only when something has to be asked. `source` is what artifacts record of it."""
+    """A model by name, in the form in which it is asked (`none`, `int8`, `int4`), loaded only when something has to be asked.
+    `source` is what artifacts record of it."""
 
-    def __init__(self, name: str, store: Store):
-        self.name, self._store = name, store
+    def __init__(self, name: str, store: Store, quantise: str = models.PLAIN):
+        self.name, self.quantise, self._store = name, models.checked_form(quantise), store
+
+    @property
+    def form(self) -> dict[str, str]:
+        """What settings and facts say beside the name; nothing for the plain form, so that finished artifacts keep their ids."""
+        return {} if self.quantise == models.PLAIN else {"quantise": self.quantise}
 
     @cached_property
     def source(self) -> str:
@@ -66,7 +72,7 @@ class Subject:
 
     @cached_property
     def model(self) -> Model:
-        return models.resolve(self.name, self._store)
+        return models.resolve(self.name, self._store, quantise=self.quantise)
 
     @cached_property
     def engine(self) -> Engine:
@@ -98,7 +104,7 @@ def benchmark(
     runner = sandbox() if "run" in used else None
     harm, head = harmfulness() if "harm" in used else (None, "")
     settings = {
-        "suite": name, "suite_version": suite.VERSION, **config.model_dump(mode="json"), "capped": capped,
+        "suite": name, "suite_version": suite.VERSION, **config.model_dump(mode="json"), **subject.form, "capped": capped,
         "data": {path: digest_of(path) for path in suite.FILES},
         **({"sandbox": runner is not None} if "run" in used else {}), **({"classifier": head} if "harm" in used else {}),
     }  # fmt: skip
@@ -144,7 +150,7 @@ def _build(
     for figure, value in found.items():
         draft.metric(f"{name} {figure}", **{key: value[key] for key in ("value", "n", "ci", "how", "chance", "target")})
     draft.licences.add(suite.CARD.licence)
-    draft.facts |= {"suite": name, "model": subject.name, "counts": counts, "precision": str(subject.model.params["embed"].dtype)}
+    draft.facts |= {"suite": name, "model": subject.name, **subject.form, "counts": counts, "precision": str(subject.model.params["embed"].dtype)}
 
 
 def taken(items: list[Item], config: Benchmark, name: str, capped: bool, draft: Draft) -> list[Item]:

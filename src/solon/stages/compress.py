@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
-import jax
 from pydantic import Field
 
 from solon.core.artifacts import Artifact, Draft, Record, Store
@@ -21,11 +20,8 @@ from solon.core.errors import MissingError, nearest
 from solon.core.precision import dtype_of
 from solon.core.quantise import size
 from solon.core.records import as_json
-from solon.core.weights import count
 from solon.curate import catalogue
 from solon.learn import lora
-from solon.learn.objectives import distill
-from solon.models.architecture import spec
 from solon.models.load import Model
 from solon.stages import models, sft
 from solon.stages._compress_figures import figures
@@ -36,13 +32,16 @@ from solon.stages._compress_forms import (
     as_type,
     broken_zeros,
     file_bytes,
+    has_mask,
+    parameters,
     running,
     settled,
     zeros,
 )
 from solon.stages._compress_measures import TOGETHER, Original, cut, endless, raced
+from solon.stages.distill import taught
 from solon.stages.evaluate import multiple_choice
-from solon.stages.fit import Course, Fit, fit
+from solon.stages.fit import Fit, fit
 from solon.stages.gather import Gathered, gather
 from solon.stages.recipe import Data, Recipe
 
@@ -130,14 +129,16 @@ def report(store: Store, config: Compress, name: str, forms: Sequence[str]) -> A
 def _build(subject: Subject, form: Form, draft: Draft) -> None:
     original, config = subject.original, subject.config
     model = form.make(original.model)
-    draft.facts |= {"what": form.what, "file_bytes": file_bytes(model.params)}
+    before = model
     if form.mend:
         with draft.progress.stage("mend"):
-            before, model = model, _mended(subject, model, form.mend, draft)
+            model = _mended(subject, model, form.mend, draft)
         draft.facts["broken_zeros"] = broken_zeros(before.params, model.params)
     else:
         model = running(model)
-    draft.facts |= {"bytes": size(model.params), "parameters": count(spec(model.arch), model.arch.sizes), "zeros": zeros(model)}
+    stored = before if has_mask(before.params) else model  # mending keeps the mask, and a product gets wider by it
+    draft.facts |= {"what": form.what, "file_bytes": file_bytes(stored.params)}
+    draft.facts |= {"bytes": size(model.params), "parameters": parameters(model), "zeros": zeros(model)}
     draft.write_rows("likelihoods", _read(subject, model, draft))
     prompts = [model.tokenizer.encode(one.text, special=False) for _, one in original.texts]
     with draft.progress.task("speed", len(TOGETHER) * (config.rounds + 1), "round") as advance:
@@ -171,21 +172,12 @@ def _mended(subject: Subject, model: Model, how: str, draft: Draft) -> Model:
     marked = [sft.mark(row, config.mend.length, model) for row in lessons]
     draft.count(marked)
     course = sft.course(config.mend, student, marked, config.seed)
-    result = fit(draft, _taught(subject, course, low) if how == "distill" else course)
+    if how == "distill":
+        teacher = subject.original.model
+        course = taught(course, replace(teacher, params=as_type(teacher, teacher.params, low)))
+    result = fit(draft, course)
     draft.facts["mended"] = {"how": how, "steps": len(result.history), "first": result.history[0]["loss"], "last": result.history[-1]["loss"]}
     return replace(model, params=settled(lora.load_onto(model.arch, model.params, draft.path)))
-
-
-def _taught(subject: Subject, course: Course, low: Any) -> Course:
-    """The same course with the original's distributions in place of the texts' own tokens."""
-    teacher, student = subject.original.model, course.model.arch
-    params = as_type(teacher, teacher.params, low)
-    read = jax.jit(partial(distill.taught, teacher.arch))
-
-    def loss(params: Any, batch: distill.Taught) -> Any:
-        return distill.loss(student, params, batch, teacher.arch)
-
-    return replace(course, loss=loss, batches=lambda step: [read(params, one) for one in course.batches(step)])
 
 
 def _table(made: dict[str, Artifact], draft: Draft) -> None:

@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from solon.core.artifacts import Artifact, Store, file_digest
-from solon.core.errors import MissingError, ModelError, nearest
+from solon.core.errors import ConfigError, MissingError, ModelError, nearest
 from solon.core.precision import dtype_of
+from solon.core.quantise import KINDS, to_infer
 from solon.learn import lora
+from solon.models.architecture import spec
 from solon.models.load import Model, load
 
+PLAIN = "none"
+"""The form of a model whose matrices are as they were trained or published."""
 BASE = "base.json"
 """The file of an adapter's folder that names the model on which it lies."""
 
@@ -75,15 +79,26 @@ def identity(name: str) -> str:
     return f"{name}@{read(locate(name)).digest[:16]}"
 
 
-def resolve(name: str, store: Store, precision: str = "auto", work: str = "sampling") -> Model:
-    """A model by any of its names. Raises `MissingError` with the roles that a run has."""
-    kind, found = _found(name, store)
+def resolve(name: str, store: Store, precision: str = "auto", work: str = "sampling", quantise: str = PLAIN) -> Model:
+    """A model by any of its names, `quantise`d to `int8` or `int4` where that is asked for (core/quantise.py `to_infer`).
+    Raises `MissingError` with the roles that a run has, `ConfigError` for a form that there is not."""
+    form = checked_form(quantise)
+    kind, found = place_of(name, store)
     if kind == "artifact":
-        return adapted(store.get(found), precision, work)
-    return from_folder(Path(found), precision, work) if kind == "folder" else ready(base(found, precision, work))
+        model = adapted(store.get(found), precision, work)
+    else:
+        model = from_folder(Path(found), precision, work) if kind == "folder" else ready(base(found, precision, work))
+    return model if form == PLAIN else replace(model, params=to_infer(spec(model.arch), model.params, form))
 
 
-def _found(name: str, store: Store) -> tuple[Literal["artifact", "folder", "published"], str]:
+def checked_form(quantise: str) -> str:
+    """The form in which a model is asked for. Raises `ConfigError` where there is no such form."""
+    if quantise not in (PLAIN, *KINDS):
+        raise ConfigError("unknown form of a model", got=quantise, expected=", ".join((PLAIN, *KINDS)))
+    return quantise
+
+
+def place_of(name: str, store: Store) -> tuple[Literal["artifact", "folder", "published"], str]:
     """What a name stands for: the id of an artifact, the folder of an adapter, or a published model's own name."""
     run_name, colon, role = name.rpartition(":")
     if colon and "/" not in name and run_name:
@@ -128,7 +143,7 @@ def from_folder(folder: Path, precision: str = "auto", work: str = "sampling") -
 def source(name: str, store: Store) -> str:
     """What an artifact records of a model under any of its names, without loading the model: the id of the artifact that
     made it, or a published name with the hash of its weights."""
-    kind, found = _found(name, store)
+    kind, found = place_of(name, store)
     if kind == "folder":
         return f"{found}@{file_digest(Path(found) / 'adapter.safetensors')[:16]}"
     return found if kind == "artifact" else identity(found)
@@ -149,9 +164,10 @@ def ready(model: Model) -> Model:
     return replace(model, tokenizer=tokenizer_for(model))
 
 
-def settings(artifact: Artifact) -> dict[str, Any]:
-    """Rank, alpha and targets of a stored adapter."""
+def adapter_settings(folder: Path) -> dict[str, Any]:
+    """What the file of a stored adapter says of it: rank, alpha, targets, and where they are not the usual ones kind, ranks
+    and the form of the base (`quantise`)."""
     from safetensors import safe_open
 
-    with safe_open(artifact.path / "adapter.safetensors", framework="numpy") as f:
+    with safe_open(folder / "adapter.safetensors", framework="numpy") as f:
         return json.loads(f.metadata()["lora"])

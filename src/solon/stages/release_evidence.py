@@ -55,7 +55,7 @@ def gather(store: Store, run: Run) -> Evidence:
         role = roles.get(one.evidence["inputs"].get("model", ""))
         if role and one.stage == "redteam":
             campaigns.append((role, one))
-        elif role and one.stage == "benchmark":
+        elif role and one.stage == "benchmark" and "quantise" not in one.evidence["config"]:  # what is released is not in 8 bits
             settings = str(sorted(one.evidence["config"].items(), key=str))
             suites.setdefault((one.evidence["config"]["suite"], settings), {})[role] = one
         elif role == "aligned" and one.stage == "guard":

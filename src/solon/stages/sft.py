@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -33,14 +33,19 @@ def train(
 
     told = [[row["messages"], row["weight"]] if "weight" in row else row["messages"] for row in rows]
     settings = {**config.model_dump(mode="json"), "seed": seed, "rows": digest(told)}
-    return store.make(name, VERSION, settings, inputs, partial(_build, config, model, rows, seed))
+    return store.make(name, VERSION, settings, inputs, partial(build, config, model, rows, seed))
 
 
-def _build(config: Fit, model: Model, rows: Sequence[Record], seed: int, draft: Draft) -> None:
+def build(
+    config: Fit, model: Model, rows: Sequence[Record], seed: int, draft: Draft, through: Callable[[Course], Course] | None = None
+) -> None:  # fmt: skip
+    """Train into a draft: the rows with their fates, the adapter and the history. `through` makes another course of this one, where
+    the same rows are learned by another loss."""
     marked = [mark(row, config.length, model) for row in rows]
     usable(marked)
     draft.write_rows("rows", marked)
     lesson = course(config, model, marked, seed)
+    lesson = through(lesson) if through else lesson
     result = fit(draft, lesson)
     draft.flops = 6.0 * draft.tokens * _parameters(model)
     last = result.history[-max(lesson.steps // 10, 1) :]

@@ -100,7 +100,7 @@ def test_a_guard_can_fail_and_its_false_refusals_are_named(store, run, condition
     assert all(f"kind{i} " + (f"{100 * hits / n:.1f} %" if n else "not measured") in found["measured"] for i, (hits, n) in enumerate(kinds))
 
 
-def suite(store, source, name, domain, hits, n=1000, neutral=None):
+def suite(store, source, name, domain, hits, n=1000, neutral=None, **form):
     def build(draft):
         rows = [{"id": f"{name}-{i}", "tags": {}, "figures": {"acc": float(i < hits)}} for i in range(n)]
         draft.write_rows("rows", rows)
@@ -109,7 +109,7 @@ def suite(store, source, name, domain, hits, n=1000, neutral=None):
         told = {"value": hits / n, "ci": [0, 1], "n": n, "how": "made up", "what": "right", "share": True, "lower_is_better": False}
         draft.write("figures.json", {"figures": {"acc": told}})
 
-    return store.make("benchmark", 1, {"suite": name, "n": n}, {"model": source}, build)
+    return store.make("benchmark", 1, {"suite": name, "n": n, **form}, {"model": source}, build)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +128,12 @@ def test_benchmarks_and_bias_count_where_both_models_were_asked(store, run, cond
     assert status(review(store, run))[key] == "not measured"
     suite(store, run.models["aligned"], name, domain, ends[1], neutral=neutral)
     assert status(review(store, run))[key] == wanted
+
+
+def test_a_benchmark_in_4_bits_says_nothing_of_what_is_released(store, run, condition_of):
+    for source, hits in (("nowhere/model@0123", 600), (run.models["aligned"], 100)):
+        suite(store, source, "mmlu", "science", hits, quantise="int4")
+    assert condition_of(run, "benchmarks")["status"] == "not measured"
 
 
 def test_the_classifier_compares_the_same_replies(store, run, condition_of):

@@ -2,7 +2,7 @@
 the teacher's at every learned token. Both must share a vocabulary; nothing else of them need agree.
 
 This is the logit level. The sequence level (Kim and Rush 2016, arXiv 1606.07947) needs no objective of its own: it is
-`sft` on the teacher's samples.
+`sft` on the teacher's samples. `stages/distill.py` does both.
 """
 
 from __future__ import annotations
