@@ -44,7 +44,7 @@ PATIENCE = 900  # seconds that one turn may take
 PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 SIZES = {
-    "rows": 8, "length": 512, "pairs": 2, "prompts": 128, "shortest_prompt": 16, "longest_prompt": 256, "shortest_answer": 8,
+    "rows": 8, "length": 512, "pairs": 2, "prompts": 256, "shortest_prompt": 16, "longest_prompt": 256, "shortest_answer": 8,
     "longest_answer": 128, "slots": 64, "batch": 32, "prompt": 128, "new": 128, "ceiling": 2048,
     "asked": 8, "asked_length": 56, "group": 4, "rollout": 64,
 }  # fmt: skip
