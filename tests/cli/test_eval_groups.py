@@ -18,8 +18,8 @@ def test_the_command_shows_groups_and_pictures(solon, tmp_path, monkeypatch, tin
     class Tiny(Subject):
         """A model in memory, by a name that is no file's."""
 
-        def __init__(self, name, store):
-            super().__init__(name, store)
+        def __init__(self, name, store, *form):
+            super().__init__(name, store, *form)
             self.__dict__.update(model=tiny_model if name == "tiny" else other, source=f"{name}@0")
 
     monkeypatch.setattr(stage, "Subject", Tiny)

@@ -104,7 +104,7 @@ def test_thresholds_of_another_classifier_are_refused(solon, tmp_path) -> None:
 
 
 def test_a_guarded_chat_leaves_a_record_of_every_turn(solon, tiny_model, monkeypatch, tmp_path) -> None:
-    def resolve(name: str, store: Any) -> Any:
+    def resolve(name: str, store: Any, **form: Any) -> Any:
         if name != "tiny":
             raise MissingError(name)
         return tiny_model
@@ -141,7 +141,7 @@ def measured(tiny_model, tmp_path, monkeypatch):
     """A guard measured with the random model: its probe finds everything harmful, its critic may be asked where it doubts."""
     from solon.core.artifacts import Store
 
-    monkeypatch.setattr(models, "resolve", lambda name, store: tiny_model)
+    monkeypatch.setattr(models, "resolve", lambda name, store, **form: tiny_model)
     monkeypatch.setattr(models, "source", lambda name, store: name)
     weight = np.zeros((len(OUTPUTS), tiny_model.arch.embed), np.float32)
     ones, flat = np.ones(len(OUTPUTS), np.float32), np.zeros(tiny_model.arch.embed, np.float32)

@@ -1,4 +1,4 @@
-"""The kernel for one row against NumPy, and everything as before where there is none."""
+"""The kernels against NumPy, and everything as before where there are none."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_sampler_says_the_same_with_it_and_without(monkeypatch: pytest.MonkeyP
     swift = tiny_packed()
     assert any(isinstance(w, kernels.ByRow) for w in jax.tree.leaves(swift.alone, is_leaf=lambda w: isinstance(w, kernels.ByRow)))
     (first,) = swift.sample(asked)
-    monkeypatch.setattr(kernels, "ready", lambda: False)
+    monkeypatch.setattr(kernels, "ready", lambda *name: False)
     plain = tiny_packed()
     assert plain.alone is plain.unrolled
     (second,) = plain.sample(asked)
@@ -151,3 +151,49 @@ def test_an_adapter_stays_beside_what_the_kernel_reads(kind: str, tiny_model: Mo
     (merged,) = Engine(replace(tiny_model, params=merge(params))).sample(asked)
     assert alone.tokens == merged.tokens
     np.testing.assert_allclose(alone.logprobs, merged.logprobs, atol=1e-3)
+
+
+def many() -> None:
+    if not kernels.ready(kernels.MANY):
+        pytest.skip("no C++ compiler, or no processor that the kernel for bf16 knows")
+
+
+# One tile and what is left of it, panels that are not full, an odd number of inputs, and a size that two threads share.
+@pytest.mark.parametrize("rows", [1, 2, 11, 12, 13, 64])
+@pytest.mark.parametrize("shape", [(64, 32), (576, 192), (100, 37), (33, 1), (576, 1536)])
+def test_rows_in_panels_are_the_product(rows: int, shape: tuple[int, int]) -> None:
+    many()
+    w = jnp.asarray(RNG.normal(size=shape), jnp.bfloat16)
+    x = RNG.normal(size=(rows, shape[0])).astype(np.float32)
+    panels = kernels.InPanels.of(w)
+    np.testing.assert_array_equal(panels.array(), w)
+    got = np.asarray(jax.jit(lambda x, w: dense(x, w))(x, panels))
+    rounded = np.asarray(jnp.asarray(x, jnp.bfloat16), np.float64)
+    np.testing.assert_allclose(got, rounded @ np.asarray(w, np.float64), rtol=0, atol=2e-6 * shape[0])
+    alone = np.concatenate([dense(jnp.asarray(x[i : i + 1]), panels) for i in range(rows)])
+    np.testing.assert_array_equal(got, alone)  # a row does not depend on its neighbours
+    if rows > 1 and shape[1] > 1:
+        np.testing.assert_array_equal(got, dense(jnp.asarray(x), w))  # XLA's own product, bit for bit
+
+
+def test_panels_keep_the_axes_of_heads() -> None:
+    many()
+    q, o = (jnp.asarray(RNG.normal(size=shape), jnp.bfloat16) for shape in ((48, 4, 8), (4, 8, 48)))
+    x, y = jnp.asarray(RNG.normal(size=(3, 1, 48)), jnp.float32), jnp.asarray(RNG.normal(size=(3, 1, 4, 8)), jnp.float32)
+    np.testing.assert_array_equal(kernels.InPanels.of(o, 2).array(), o)
+    np.testing.assert_array_equal(dense(x, kernels.InPanels.of(q)), dense(x, q))
+    np.testing.assert_array_equal(dense(y, kernels.InPanels.of(o, 2), 2), dense(y, o, 2))
+
+
+def test_a_batch_says_the_same_with_panels_and_without(monkeypatch: pytest.MonkeyPatch, tiny_model: Model) -> None:
+    many()
+    low = jax.tree.map(lambda x: x.astype(jnp.bfloat16), tiny_model.params)
+    asked = [Request([1, 5, 9, 20 + i], key=("one", i), max_tokens=8 + i) for i in range(5)]
+    swift = Engine(replace(tiny_model, params=low), slots=4)
+    made = swift.unrolled
+    assert all(isinstance(made["blocks"][0][name], kernels.InPanels) for name in ("q", "k", "v", "o", "gate", "up", "down"))
+    assert isinstance(made["unembed"], kernels.InPanels) and not any(isinstance(w, kernels.InPanels) for w in swift.alone["blocks"][0].values())
+    monkeypatch.setattr(kernels, "ready", lambda name: False)
+    plain = Engine(replace(tiny_model, params=low), slots=4)
+    assert isinstance(plain.unrolled["blocks"][0]["q"], jax.Array)
+    assert swift.sample(asked, seed=3) == plain.sample(asked, seed=3)

@@ -1,5 +1,6 @@
-// One row times a matrix of 4-bit codes (core/quantise.py, Int4), for XLA on an x86 CPU. Built by core/kernels.py on the machine
-// that runs it. XLA's own loops over packed weights are ten times slower than memory (docs/design/018).
+// Products for XLA on an x86 CPU, where its own are far from what the machine gives (docs/design/018): one row times a matrix of
+// 4-bit codes (core/quantise.py, Int4), and a few dozen rows times a bf16 matrix that lies in the order of reading. Built by
+// core/kernels.py on the machine that runs it.
 
 #include <immintrin.h>
 
@@ -131,6 +132,25 @@ struct Work {
   std::atomic<int64_t> next{0}, done{0};
 };
 
+// `part(0)` to `part(parts - 1)`, by this thread and, where the work is worth it, by those of the pool.
+template <typename Part>
+void share(ffi::ThreadPool& pool, int64_t parts, int64_t worth, Part part) {
+  auto work = std::make_shared<Work>();  // a thread that comes too late still looks at it
+  auto take = [=]() {
+    for (;;) {
+      const int64_t mine = work->next.fetch_add(1);
+      if (mine >= parts) return;
+      part(mine);
+      work->done.fetch_add(1, std::memory_order_release);
+    }
+  };
+  if (worth >= ALONE)
+    for (int64_t helpers = std::min(pool.num_threads(), parts) - 1; helpers > 0; --helpers) pool.Schedule([take]() { take(); });
+  take();
+  // Only parts that a helper is at work on are waited for, never one that has not begun: a full pool cannot block it.
+  while (work->done.load(std::memory_order_acquire) < parts) _mm_pause();
+}
+
 // Each output is summed by one thread in one order, so the result does not depend on who takes which strip.
 ffi::Error multiply(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi::U8> codes, ffi::Buffer<ffi::F32> largest,
                     ffi::Buffer<ffi::F32> levels, ffi::ResultBuffer<ffi::F32> out) {
@@ -143,22 +163,62 @@ ffi::Error multiply(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<f
                     out->element_count() == static_cast<size_t>(row.outs);
   if (!fits) return ffi::Error::InvalidArgument("expected x [blocks 64], codes [blocks 32 outs], largest [blocks 1 outs]");
   const int64_t strips = (row.outs + STRIP - 1) / STRIP;
-  auto work = std::make_shared<Work>();  // a thread that comes too late still looks at it
-  auto take = [=]() {
-    for (;;) {
-      const int64_t mine = work->next.fetch_add(1);
-      if (mine >= strips) return;
-      outputs(row, mine * STRIP);
-      work->done.fetch_add(1, std::memory_order_release);
-    }
-  };
-  if (row.blocks * HALF * row.outs >= ALONE)
-    for (int64_t helpers = std::min(pool.num_threads(), strips) - 1; helpers > 0; --helpers) pool.Schedule([take]() { take(); });
-  take();
-  // Only strips that a helper is at work on are waited for, never one that has not begun: a full pool cannot block it.
-  while (work->done.load(std::memory_order_acquire) < strips) _mm_pause();
+  share(pool, strips, row.blocks * HALF * row.outs, [=](int64_t mine) { outputs(row, mine * STRIP); });
   return ffi::Error::Success();
 }
+
+#if defined(__AVX512BF16__)
+
+constexpr int64_t WIDE = 2 * LANES, TALL = 12;  // outputs and rows whose sums stay in registers
+
+struct Rows {
+  const uint32_t* x;       // [rows pairs]: two bf16 inputs each
+  const uint32_t* panels;  // [panels pairs 32]: two bf16 weights of one output each
+  float* out;              // [rows outs]
+  int64_t rows, pairs, outs, panels_count;
+};
+
+// Rows [from, from + COUNT) times one panel. Sums run over the inputs from first to last, as XLA's own tiles do.
+template <int64_t COUNT>
+void tile(const Rows& all, int64_t from, int64_t panel) {
+  __m512 sum[COUNT][2];
+  for (auto& row : sum) row[0] = row[1] = _mm512_setzero_ps();
+  const uint32_t* x = all.x + from * all.pairs;
+  const uint32_t* weights = all.panels + panel * all.pairs * WIDE;
+  for (int64_t k = 0; k < all.pairs; ++k, weights += WIDE) {
+    const __m512bh low = (__m512bh)_mm512_loadu_si512(weights), high = (__m512bh)_mm512_loadu_si512(weights + LANES);
+    for (int64_t r = 0; r < COUNT; ++r) {
+      const __m512bh pair = (__m512bh)_mm512_set1_epi32(x[r * all.pairs + k]);
+      sum[r][0] = _mm512_dpbf16_ps(sum[r][0], pair, low);
+      sum[r][1] = _mm512_dpbf16_ps(sum[r][1], pair, high);
+    }
+  }
+  const int64_t left = std::min(WIDE, all.outs - panel * WIDE);
+  const auto mask = [](int64_t lanes) { return static_cast<__mmask16>((1u << std::clamp<int64_t>(lanes, 0, LANES)) - 1); };
+  for (int64_t r = 0; r < COUNT; ++r) {
+    float* to = all.out + (from + r) * all.outs + panel * WIDE;
+    _mm512_mask_storeu_ps(to, mask(left), sum[r][0]);
+    _mm512_mask_storeu_ps(to + LANES, mask(left - LANES), sum[r][1]);
+  }
+}
+
+using Tile = void (*)(const Rows&, int64_t, int64_t);
+constexpr Tile TILES[TALL] = {tile<1>, tile<2>, tile<3>, tile<4>, tile<5>, tile<6>, tile<7>, tile<8>, tile<9>, tile<10>, tile<11>, tile<12>};
+
+ffi::Error multiply_rows(ffi::ThreadPool pool, ffi::Buffer<ffi::BF16> x, ffi::Buffer<ffi::BF16> panels, ffi::ResultBuffer<ffi::F32> out) {
+  const auto lie = panels.dimensions(), from = x.dimensions(), to = out->dimensions();
+  const bool fits = lie.size() == 4 && from.size() == 2 && to.size() == 2 && lie[2] == WIDE && lie[3] == 2 && from[1] == 2 * lie[1] &&
+                    from[0] == to[0] && lie[0] == (to[1] + WIDE - 1) / WIDE;
+  if (!fits) return ffi::Error::InvalidArgument("expected x [rows 2*pairs], panels [outs/32 pairs 32 2], out [rows outs]");
+  const Rows all{reinterpret_cast<const uint32_t*>(x.untyped_data()), reinterpret_cast<const uint32_t*>(panels.untyped_data()),
+                 out->typed_data(), to[0], lie[1], to[1], lie[0]};
+  share(pool, all.panels_count, all.rows * all.pairs * all.outs, [=](int64_t panel) {
+    for (int64_t row = 0; row < all.rows; row += TALL) TILES[std::min(TALL, all.rows - row) - 1](all, row, panel);
+  });
+  return ffi::Error::Success();
+}
+
+#endif
 
 }  // namespace
 
@@ -170,3 +230,12 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(solon_int4_row, multiply,
                                   .Arg<ffi::Buffer<ffi::F32>>()
                                   .Arg<ffi::Buffer<ffi::F32>>()
                                   .Ret<ffi::Buffer<ffi::F32>>());
+
+#if defined(__AVX512BF16__)
+XLA_FFI_DEFINE_HANDLER_SYMBOL(solon_bf16_rows, multiply_rows,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<ffi::Buffer<ffi::BF16>>()
+                                  .Arg<ffi::Buffer<ffi::BF16>>()
+                                  .Ret<ffi::Buffer<ffi::F32>>());
+#endif

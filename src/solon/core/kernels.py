@@ -1,8 +1,9 @@
-"""One row times a matrix in 4 bits by a kernel of our own, where XLA's loops are far from what memory gives.
+"""Products by kernels of our own, where XLA's are far from what the machine gives: one row times a matrix in 4 bits, and a few
+dozen rows times one in bf16.
 
 `kernels.cc` is built by the C++ compiler of the machine that runs it (a few seconds, once) and kept in
 `~/.cache/solon/kernels`, one folder for each kind of processor. Without a compiler, outside Linux on x86 with AVX2 (not tried), or
-with `SOLON_KERNELS=off` there is no kernel and everything computes as it would without this file.
+with `SOLON_KERNELS=off` there is none and everything computes as it would without this file.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -30,29 +31,37 @@ import jax.numpy as jnp
 from solon.core.adapters import DoRA
 from solon.core.compiled import OFF, own_folder
 from solon.core.dense import F32, Adapter, Axes, Leaf, Place, innermost, is_adapter, is_leaf
+from solon.core.precision import processor
 from solon.core.quantise import BLOCK, LEVELS, Int4
-from solon.core.weights import Tree
+from solon.core.weights import Tree, Weight, rewrite
 
 SOURCE = Path(__file__).with_suffix(".cc")
 NAME = "solon_int4_row"
+MANY = "solon_bf16_rows"
+WIDE = 32  # outputs of one panel
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-w")
 PATIENCE = 120  # seconds that a compiler may take
 
 
 @cache
-def ready() -> bool:
-    """Is the kernel there? Builds it where it can be built; never raises."""
+def ready(name: str = NAME) -> bool:
+    """Is the kernel there? Builds it where it can be built; never raises.
+
+    The one for bf16 is for processors with AVX-512's products of bf16 and without tiles, for which XLA has something better.
+    """
     off = os.environ.get("SOLON_KERNELS", "").lower() in OFF
     if off or sys.platform != "linux" or platform.machine() != "x86_64" or jax.default_backend() != "cpu":
+        return False
+    if name == MANY and ("avx512_bf16" not in processor() or "amx_bf16" in processor()):
         return False
     for _ in range(2):  # a library that a crash damaged is built again
         library = build()
         if library is None:
             return False
         try:
-            handler = getattr(ctypes.CDLL(str(library)), NAME)
-            jax.ffi.register_ffi_target(NAME, jax.ffi.pycapsule(handler), platform="cpu")
+            handler = getattr(ctypes.CDLL(str(library)), name)
+            jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler), platform="cpu")
             return True
         except (OSError, AttributeError):
             with suppress(OSError):
@@ -144,3 +153,55 @@ def by_row(tree: Tree) -> Tree:
         return w.over(one(w.base)) if is_adapter(w) else ByRow(w)
 
     return jax.tree.map(lambda w: one(w) if four(w) else w, tree, is_leaf=is_leaf)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class InPanels(Leaf):
+    """A bf16 matrix `[*ins, *outs]` whose numbers lie in the order in which a kernel reads them: `panels`
+    `[outs/32, ins/2, 32, 2]`, filled up with zeros. XLA brings a matrix into such an order anew for every product.
+
+    From two rows on the result is XLA's, bit for bit, where there are at most some 2000 inputs (more it sums in parts). For
+    inference only: the kernel has no derivative.
+    """
+
+    panels: jax.Array
+    ins: tuple[int, ...] = field(metadata={"static": True})
+    outs: tuple[int, ...] = field(metadata={"static": True})
+
+    @classmethod
+    def of(cls, array: jax.Array, n_in: int = 1) -> InPanels:
+        """The same matrix in panels."""
+        return cls(_panels(array, n_in), array.shape[:n_in], array.shape[n_in:])
+
+    @property
+    def dtype(self) -> Any:
+        return self.panels.dtype
+
+    def dense(self, x: jax.Array, n_in: int) -> jax.Array:
+        lead, width = x.shape[: x.ndim - n_in], prod(self.ins)
+        flat = x.reshape(-1, width).astype(self.dtype)
+        flat = jnp.pad(flat, ((0, 0), (0, width % 2)))
+        call = jax.ffi.ffi_call(MANY, jax.ShapeDtypeStruct((flat.shape[0], prod(self.outs)), F32))
+        return call(flat, self.panels).reshape(*lead, *self.outs)
+
+    def array(self) -> jax.Array:
+        flat = self.panels.transpose(1, 3, 0, 2).reshape(-1, self.panels.shape[0] * WIDE)
+        return flat[: prod(self.ins), : prod(self.outs)].reshape(*self.ins, *self.outs)
+
+
+@partial(jax.jit, static_argnums=1)
+def _panels(array: jax.Array, n_in: int) -> jax.Array:
+    flat = array.reshape(prod(array.shape[:n_in]), -1)
+    flat = jnp.pad(flat, [(0, -flat.shape[0] % 2), (0, -flat.shape[1] % WIDE)])
+    return flat.reshape(flat.shape[0] // 2, 2, -1, WIDE).transpose(2, 0, 3, 1)
+
+
+def in_panels(spec: Tree, params: Tree) -> Tree:
+    """The same weights with every plain bf16 matrix that `spec` knows in panels; unchanged where no kernel reads them."""
+
+    def one(_: str, w: Weight, leaf: Any) -> Any:
+        plain = not is_leaf(leaf) and leaf.dtype == jnp.bfloat16
+        return InPanels.of(leaf, len(w.ins)) if plain else leaf
+
+    return rewrite(one, "", spec, params) if ready(MANY) else params

@@ -10,6 +10,15 @@ from solon.core.errors import ConfigError
 
 
 @cache
+def processor() -> frozenset[str]:
+    """What the processor says of itself in Linux's words; nothing elsewhere."""
+    try:
+        return frozenset(Path("/proc/cpuinfo").read_text().split())
+    except OSError:  # not Linux
+        return frozenset()
+
+
+@cache
 def fast_dtype(work: str) -> str:
     """`bfloat16` where the device is faster with it, else `float32`. `work` is `training` (large products), `batches`
     (dozens of rows sampled at once) or `sampling` (also few rows or one: without a matrix unit the conversions then cost
@@ -18,10 +27,7 @@ def fast_dtype(work: str) -> str:
 
     if jax.default_backend() != "cpu":
         return "bfloat16"
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text().split())
-    except OSError:  # not Linux
-        return "float32"
+    flags = processor()
     helps = {"amx_bf16"} if work == "sampling" else {"amx_bf16", "avx512_bf16"}
     return "bfloat16" if helps & flags else "float32"
 

@@ -20,14 +20,14 @@ import numpy as np
 from solon.core.adapters import Choice, mixed
 from solon.core.dense import is_leaf, merge
 from solon.core.errors import ConfigError, DataError
-from solon.core.kernels import beside, by_row
+from solon.core.kernels import beside, by_row, in_panels
 from solon.core.keys import seed_of
 from solon.core.quantise import dequantise, size
 from solon.core.records import Reply
-from solon.core.weights import Tree, unstack
+from solon.core.weights import Tree, Weight, unstack
 from solon.generate.cache import Pages, Prefix, attend_cached, cache_dtype, empty, prefix_of
 from solon.generate.sample import Enabled, Settings, choose
-from solon.models.architecture import Architecture
+from solon.models.architecture import Architecture, spec
 from solon.models.block import compute_dtype, logits, run, unembedding
 from solon.models.load import Model
 
@@ -97,18 +97,27 @@ class Engine:
     @cached_property
     def unrolled(self) -> Tree:
         """The weights that decode several rows at once."""
-        made = self._unrolled(self.stacked)
-        table = unembedding(self.arch, self.stacked)
-        if not is_leaf(table) and table.dtype == jnp.bfloat16:
-            # The product with a transposed bf16 table takes ten times as long on a CPU as with one that lies so in memory.
-            made["unembed"] = jnp.asarray(np.ascontiguousarray(table))
+        made, known = self._plain, spec(self.arch)
+        made["blocks"] = [in_panels(known["blocks"], block) for block in made["blocks"]]
+        if "unembed" in made:
+            made["unembed"] = in_panels(Weight("embed -> vocab"), made["unembed"])
         return made
 
     @cached_property
     def alone(self) -> Tree:
         """The weights that decode one row: it waits for memory, so packed ones are the faster if a kernel reads them."""
         swift = by_row(self.packed)
-        return self.unrolled if swift is self.packed else self._unrolled(swift)
+        return self._plain if swift is self.packed else self._unrolled(swift)
+
+    @property
+    def _plain(self) -> dict[str, Tree]:
+        """Layer by layer, as XLA multiplies it."""
+        made = self._unrolled(self.stacked)
+        table = unembedding(self.arch, self.stacked)
+        if not is_leaf(table) and table.dtype == jnp.bfloat16:
+            # The product with a transposed bf16 table takes ten times as long on a CPU as with one that lies so in memory.
+            made["unembed"] = jnp.asarray(np.ascontiguousarray(table))
+        return made
 
     def _unrolled(self, params: Tree) -> dict[str, Tree]:
         return {**params, "blocks": unstack(params["blocks"], self.arch.layers)}
