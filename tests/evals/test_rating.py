@@ -10,6 +10,7 @@ from solon.core.errors import DataError
 from solon.core.keys import rng
 from solon.core.records import user
 from solon.evals import rating as r
+from solon.evals.agreement import gwet_ac1
 
 WORDS = "the kettle boils slowly while a patient cook grates yellow cheese over warm bread and hums".split()
 
@@ -81,6 +82,8 @@ def test_careful_raters_are_believed():
     found = r.judge(batch, rated(batch, HUMANS, better=0.6, flip=0.03))
     assert found.accepted and found.reasons == () and found.agreement.value > 0.7 and "Cohen" in found.agreement.how
     assert found.rater_kind == "human" and set(found.by_kind) == {"human"} and found.items == 60
+    rows = [[one.choice for one in rated(batch, HUMANS, better=0.6, flip=0.03) if one.task == key.task] for key in batch.keys if not key.check and not key.repeats]
+    assert found.ac1.value == pytest.approx(gwet_ac1([row for row in rows if len(row) == 2]).value, abs=0.02), "sides turned change chance a little"
     anna = found.raters[0]
     assert (anna.name, anna.rated) == ("anna", 84) and anna.attention.value == 1 and anna.consistency.value > 0.8
     assert found.preference.n == 60 and abs(found.preference.difference - 0.1) < 0.2
@@ -106,6 +109,7 @@ def test_all_the_same_choice_is_no_agreement():
     batch = r.draw(pairs(), seed=1)
     found = r.judge(batch, rated(batch, HUMANS, better=1.0, flip=0.0))
     assert not found.accepted and "cannot be measured" in found.reasons[0]
+    assert found.ac1.value == 1.0, "AC1 says that they agreed, and lifts no rejection"
 
 
 def test_a_careless_rater_is_not_counted():

@@ -132,6 +132,7 @@ def _show(verdict: Any) -> None:
     lines = {"agreement": told(verdict.agreement)}
     if verdict.agreement:
         lines["measured by"] = verdict.agreement.how
+    lines["Gwet's AC1 (decides nothing)"] = told(verdict.ac1)
     lines |= {f"among {kind} raters": told(figure) for kind, figure in verdict.by_kind.items()}
     if verdict.preference:
         lines["the second writer"] = verdict.preference.plain
