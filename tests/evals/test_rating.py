@@ -133,6 +133,21 @@ def test_three_raters_of_two_kinds_and_gaps():
     assert "Krippendorff" in r.judge(batch, gaps, partial=True).agreement.how
 
 
+def test_models_that_rated_more_sharpen_what_people_say():
+    """Anna stops early; the model agrees with her nearly always, so the interval is narrower than her own items give."""
+    batch = r.draw(pairs(200), seed=1, repeats=0, checks=0)
+    given = rated(batch, {"anna": "human", "bot": "model:probe"}, better=0.6, flip=0.0)
+    early = {task.task for task in batch.tasks[:60]}
+    found = r.judge(batch, [one for one in given if one.kind != "human" or one.task in early], partial=True)
+    whole = {one.item: 1 - one.p_first for one in r.outcomes(batch, given, ["bot"])}
+    assert found.accepted and found.powered.n == len(whole) and "60 labelled" in found.powered.how
+    own = [1 - one.p_first for one in r.outcomes(batch, [one for one in given if one.task in early], ["anna"])]
+    plain = 2 * 1.96 * (sum((x - sum(own) / 60) ** 2 for x in own) / 59 / 60) ** 0.5
+    assert found.powered.high - found.powered.low < 0.75 * plain
+    assert found.powered.low < sum(whole.values()) / len(whole) < found.powered.high
+    assert r.judge(batch, given).powered is None, "nothing is left for the model alone"
+
+
 def test_outcomes_and_scales():
     batch = r.draw(pairs(8), seed=1, repeats=0, checks=0)
     marks = {"a_helpfulness": 5, "b_helpfulness": 2}
