@@ -10,6 +10,7 @@ from solon.core.errors import DataError
 from solon.core.keys import rng
 from solon.core.records import user
 from solon.evals import rating as r
+from solon.evals.agreement import gwet_ac1
 
 WORDS = "the kettle boils slowly while a patient cook grates yellow cheese over warm bread and hums".split()
 
@@ -81,6 +82,8 @@ def test_careful_raters_are_believed():
     found = r.judge(batch, rated(batch, HUMANS, better=0.6, flip=0.03))
     assert found.accepted and found.reasons == () and found.agreement.value > 0.7 and "Cohen" in found.agreement.how
     assert found.rater_kind == "human" and set(found.by_kind) == {"human"} and found.items == 60
+    rows = [[one.choice for one in rated(batch, HUMANS, better=0.6, flip=0.03) if one.task == key.task] for key in batch.keys if not key.check and not key.repeats]
+    assert found.ac1.value == pytest.approx(gwet_ac1([row for row in rows if len(row) == 2]).value, abs=0.02), "sides turned change chance a little"
     anna = found.raters[0]
     assert (anna.name, anna.rated) == ("anna", 84) and anna.attention.value == 1 and anna.consistency.value > 0.8
     assert found.preference.n == 60 and abs(found.preference.difference - 0.1) < 0.2
@@ -106,6 +109,7 @@ def test_all_the_same_choice_is_no_agreement():
     batch = r.draw(pairs(), seed=1)
     found = r.judge(batch, rated(batch, HUMANS, better=1.0, flip=0.0))
     assert not found.accepted and "cannot be measured" in found.reasons[0]
+    assert found.ac1.value == 1.0, "AC1 says that they agreed, and lifts no rejection"
 
 
 def test_a_careless_rater_is_not_counted():
@@ -127,6 +131,21 @@ def test_three_raters_of_two_kinds_and_gaps():
     with pytest.raises(DataError, match="left tasks out"):
         r.judge(batch, gaps)
     assert "Krippendorff" in r.judge(batch, gaps, partial=True).agreement.how
+
+
+def test_models_that_rated_more_sharpen_what_people_say():
+    """Anna stops early; the model agrees with her nearly always, so the interval is narrower than her own items give."""
+    batch = r.draw(pairs(200), seed=1, repeats=0, checks=0)
+    given = rated(batch, {"anna": "human", "bot": "model:probe"}, better=0.6, flip=0.0)
+    early = {task.task for task in batch.tasks[:60]}
+    found = r.judge(batch, [one for one in given if one.kind != "human" or one.task in early], partial=True)
+    whole = {one.item: 1 - one.p_first for one in r.outcomes(batch, given, ["bot"])}
+    assert found.accepted and found.powered.n == len(whole) and "60 labelled" in found.powered.how
+    own = [1 - one.p_first for one in r.outcomes(batch, [one for one in given if one.task in early], ["anna"])]
+    plain = 2 * 1.96 * (sum((x - sum(own) / 60) ** 2 for x in own) / 59 / 60) ** 0.5
+    assert found.powered.high - found.powered.low < 0.75 * plain
+    assert found.powered.low < sum(whole.values()) / len(whole) < found.powered.high
+    assert r.judge(batch, given).powered is None, "nothing is left for the model alone"
 
 
 def test_outcomes_and_scales():

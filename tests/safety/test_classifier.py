@@ -376,3 +376,16 @@ def test_a_head_that_was_changed_is_refused(tmp_path: Path) -> None:
         classifier.load(str(card))
     with pytest.raises(MissingError, match="minilm"):
         classifier.load("minilmm")
+
+
+def test_the_confusion_matrix_is_scikit_learns() -> None:
+    from sklearn.metrics import confusion_matrix
+
+    from solon.stages import _safety_figures
+
+    draws = np.random.default_rng(3)
+    y, p = (draws.random(80) < 0.3).astype(float), draws.random(80)
+    rows = _safety_figures.described("some", "", y, p, 0.6, [str(i) for i in range(80)])
+    (matrix,) = _safety_figures.confusions(rows)
+    assert list(matrix.values())[2:] == confusion_matrix(y, p >= 0.6, labels=[1, 0]).ravel().tolist()
+    assert not _safety_figures.confusions(_safety_figures.described("some", "", y, p, None, [str(i) for i in range(80)]))

@@ -76,12 +76,14 @@ def test_the_paired_test_is_mcnemars(kinds):
 
 
 def test_slices_have_intervals_and_fishers_test(kinds):
-    from scipy.stats import fisher_exact
+    from scipy.stats import false_discovery_control, fisher_exact
 
     found = {(one["by"], one["value"]): one for one in kinds["complied"]["slices"]}
     drugs = found["category", "drugs"]
     assert (drugs["failed"], drugs["n"]) == (0, 8) and drugs["ci"][0] == 0 < drugs["ci"][1] < 1
     assert drugs["p"] == pytest.approx(fisher_exact([[0, 8], [12, 0]]).pvalue) and drugs["p_holm"] >= drugs["p"]
+    every = kinds["complied"]["slices"]
+    assert [one["q"] for one in every] == pytest.approx(false_discovery_control([one["p"] for one in every]))
     assert found["form", "how-to question"]["n"] == 4 and {one["by"] for one in found.values()} >= {"category", "length", "form"}
 
 

@@ -72,8 +72,8 @@ def _short(one: dict[str, Any]) -> None:
 
 def _whole(one: dict[str, Any]) -> None:
     typer.echo(clean(one["how"]))
-    columns = ("slice", "failed", "share", "95 %", "p (Holm)")
-    cells = lambda r: (f"{r['by']}: {r['value']}", f"{r['failed']}/{r['n']}", _percent(r["share"]), f"{100 * r['ci'][0]:.0f} to {100 * r['ci'][1]:.0f}", f"{r['p_holm']:.2g}")  # noqa: E731
+    columns = ("slice", "failed", "share", "95 %", "p (Holm)", "q (BH)")
+    cells = lambda r: (f"{r['by']}: {r['value']}", f"{r['failed']}/{r['n']}", _percent(r["share"]), f"{100 * r['ci'][0]:.0f} to {100 * r['ci'][1]:.0f}", f"{r['p_holm']:.2g}", f"{r['q']:.2g}")  # noqa: E731
     table(columns, (cells(row) for row in one["slices"][:SLICES]), right=columns[1:])
     for group in one["clusters"]:
         typer.echo(clean(f"{group['n']} prompts about {', '.join(group['terms']) or 'nothing in common'} (silhouette {group['silhouette']:.2f})"))

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from solon.cli import (
+    ab,
     adapters,
     align,
     chat,
@@ -84,6 +85,6 @@ def solon(
 
 for part in (
     align, models, chat, constitution, data, benchmarks, runs, gate, release, failures, rate, redteam, guard, safety, sweep, compress,
-    distill, export, adapters,
+    distill, export, adapters, ab,
 ):  # fmt: skip
     part.attach(app)

@@ -132,9 +132,12 @@ def _show(verdict: Any) -> None:
     lines = {"agreement": told(verdict.agreement)}
     if verdict.agreement:
         lines["measured by"] = verdict.agreement.how
+    lines["Gwet's AC1 (decides nothing)"] = told(verdict.ac1)
     lines |= {f"among {kind} raters": told(figure) for kind, figure in verdict.by_kind.items()}
     if verdict.preference:
         lines["the second writer"] = verdict.preference.plain
+    if verdict.powered:
+        lines["people's, sharpened by models"] = f"{told(verdict.powered)}; {verdict.powered.how}"
     lines |= {name: told(figure) for name, figure in verdict.scales.items()}
     facts(lines)
     typer.echo(f"accepted; labels of kind: {verdict.rater_kind}" if verdict.accepted else "rejected")

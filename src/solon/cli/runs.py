@@ -23,6 +23,7 @@ def attach(app: typer.Typer) -> None:
     runs.command("graph", epilog=epilog("solon runs graph latest"))(graph)
     runs.command("compare", epilog=epilog("solon runs compare latest quickstart-3f2a"))(compare)
     runs.command("gc", epilog=epilog("solon runs gc", "solon runs gc --drop quick-1111 --delete"))(gc)
+    runs.command("rewards", epilog=epilog("solon runs rewards grpo-11aa grpo-22bb grpo-33cc grpo-44dd grpo-55ee"))(rewards)
     app.add_typer(runs, name="runs")
     app.command("verify", epilog=epilog("solon verify latest", "solon verify latest --steps 4 --samples 16"))(verify)
     app.command("trace", epilog=epilog("solon trace latest", "solon trace latest rt-0007"))(trace)
@@ -283,3 +284,28 @@ def _word(value: Any, depth: int) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return str("" if value is None or value in ([], {}) else value).replace("\n", "\n" + "  " * (depth + 1))
+
+
+def rewards(
+    artifacts: Annotated[list[str], typer.Argument(help="Artifacts of grpo that differ in the seed alone; five or more say most.", metavar="ARTIFACT...")],
+    runs: Runs = None,
+    json: Json = False,
+) -> None:
+    """Average reward over seeds: its curve, its rise, the round at which 95 % of the rise was made, the spread, the worst seed."""
+    from solon.stages.seeds import rewards
+
+    found = rewards(store(runs, quiet=True), artifacts)
+
+    def told(one: Any) -> str:
+        return f"{one.value:.4g} ({one.low:.4g} to {one.high:.4g}; {one.n} seeds)"
+
+    def human() -> None:
+        every = sorted({round(i * (len(found.curve) - 1) / 9) for i in range(10)})
+        table(("round", "average reward"), ((i + 1, told(found.curve[i])) for i in every), right=("round",))
+        lines = {"first tenth": told(found.first), "last tenth": told(found.final), "improvement per 100 rounds": told(found.improvement)}
+        reached = ", ".join(f"{seed}: {'never' if at is None else at}" for seed, at in found.converged.items())
+        lines |= {"round of 95 % of the rise, by seed": reached, "deviation between seeds": f"{found.deviation:.4g}"}
+        facts(lines | {"worst seed": f"{found.worst[0]} ({found.worst[1]:.4g})"})
+        typer.echo(found.plain)
+
+    emit(found, json, human)

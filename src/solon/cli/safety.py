@@ -96,6 +96,10 @@ def _figures(rows: list[dict[str, Any]], said: str) -> None:
         ),
         right=("value", "n", "harmful"),
     )  # fmt: skip
+    matrices = [row for row in rows if "confusion" in row]
+    if matrices:
+        columns = list(matrices[0]["confusion"])
+        table(("set", "slice", *columns), ((row["set"], row["slice"], *row["confusion"].values()) for row in matrices), right=columns)
     typer.echo(said)
 
 

@@ -17,7 +17,8 @@ from solon.core.artifacts import digest
 from solon.core.errors import DataError, nearest
 from solon.core.keys import rng, seed_of
 from solon.core.records import Conversation
-from solon.evals.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha
+from solon.evals.agreement import cohen_kappa, fleiss_kappa, gwet_ac1, krippendorff_alpha
+from solon.evals.judged import prediction_powered_mean
 from solon.evals.statistics import Figure, mean, proportion
 from solon.evals.statistics.figures import Comparison
 from solon.evals.statistics.wins import win_comparison
@@ -106,7 +107,9 @@ class Rater:
 class Verdict:
     """Whether a batch may be used, and why not. `agreement` is over all raters that count, `by_kind` among humans and
     among models alone. `preference` (the second writer against the first) and `scales` (mean marks of each writer) are
-    told only of a batch that was accepted."""
+    told only of a batch that was accepted. `ac1` is Gwet's coefficient, which stays high where nearly everybody chose alike and
+    kappa falls or is undefined: it explains a rejection and never lifts one. `powered`: where people rated some
+    items of an accepted batch and models more, the people's preference for the second writer, sharpened by the models'."""
 
     accepted: bool
     reasons: tuple[str, ...]
@@ -117,6 +120,8 @@ class Verdict:
     rater_kind: str
     preference: Comparison | None
     scales: dict[str, Figure]
+    ac1: Figure | None = None
+    powered: Figure | None = None
 
 
 @dataclass(frozen=True)
@@ -189,6 +194,7 @@ def judge(batch: Batch, ratings: Sequence[Rating], partial: bool = False, attent
         accepted, tuple(reasons), len(found), raters, agreement, by_kind, _kind_of(counted),
         _preference(batch, found) if accepted else None,
         _scales(batch, ratings, {one.name for one in counted}) if accepted else {},
+        _ac1(batch, ratings, [one.name for one in counted]), _powered(batch, ratings, kinds) if accepted else None,
     )  # fmt: skip
 
 
@@ -307,11 +313,7 @@ def _agreement(batch: Batch, ratings: Sequence[Rating], names: Sequence[str]) ->
     """The coefficient, and what is wrong with it."""
     if len(names) < 2:
         return None, f"agreement needs two raters that count, and there {'is 1' if len(names) == 1 else 'are none'}"
-    table: dict[str, dict[str, str]] = {}
-    for item, rater, said in _said(batch, ratings, set(names)):
-        table.setdefault(item, {})[rater] = said
-    rows = [[row.get(name) for name in names] for _, row in sorted(table.items())]
-    label = f"rating {batch.seed}"
+    rows, label = _table(batch, ratings, names), f"rating {batch.seed}"
     try:
         if any(None in row for row in rows):
             found = krippendorff_alpha(rows, name=label)
@@ -326,6 +328,22 @@ def _agreement(batch: Batch, ratings: Sequence[Rating], names: Sequence[str]) ->
     return found, "" if found.value > AGREEMENT else low
 
 
+def _table(batch: Batch, ratings: Sequence[Rating], names: Sequence[str]) -> list[list[str | None]]:
+    """One row an item, one place a rater; None where the rater left the item out."""
+    table: dict[str, dict[str, str]] = {}
+    for item, rater, said in _said(batch, ratings, set(names)):
+        table.setdefault(item, {})[rater] = said
+    return [[row.get(name) for name in names] for _, row in sorted(table.items())]
+
+
+def _ac1(batch: Batch, ratings: Sequence[Rating], names: Sequence[str]) -> Figure | None:
+    """None where no two raters that count have rated an item."""
+    rows = _table(batch, ratings, names) if len(names) > 1 else []
+    if not any(sum(one is not None for one in row) > 1 for row in rows):
+        return None
+    return gwet_ac1(rows, f"rating {batch.seed} ac1")
+
+
 def _kind_of(raters: Sequence[Rater]) -> str:
     """`human` only where every rater that counts is one."""
     kinds = sorted({one.kind for one in raters})
@@ -337,6 +355,18 @@ def _preference(batch: Batch, found: Sequence[Outcome]) -> Comparison | None:
     if len({pair.writers for pair in batch.pairs.values()}) != 1:
         return None
     return win_comparison([(0.5 if one.p_first == 0.5 else float(one.p_first < 0.5)) for one in found])
+
+
+def _powered(batch: Batch, ratings: Sequence[Rating], kinds: Mapping[str, Sequence[str]]) -> Figure | None:
+    """None unless at least two items were rated by people and models, and two by models alone. Tasks come in an order drawn by
+    seed, so that whoever stopped early rated a random part."""
+    if len({pair.writers for pair in batch.pairs.values()}) != 1:
+        return None
+    people, models = ({one.item: 1 - one.p_first for one in outcomes(batch, ratings, kinds[kind])} for kind in ("human", "model"))
+    both, rest = [item for item in people if item in models], [item for item in models if item not in people]
+    if min(len(both), len(rest)) < 2:
+        return None
+    return prediction_powered_mean([people[item] for item in both], [models[item] for item in both], [models[item] for item in rest])
 
 
 def _scales(batch: Batch, ratings: Sequence[Rating], counted: set[str]) -> dict[str, Figure]:

@@ -30,7 +30,7 @@ FORMS = (
 
 def slices(rows: Sequence[tuple[Record, bool]]) -> list[Record]:
     """The share that failed in each slice with its interval, against all other rows by Fisher's test, with Holm's correction
-    over all slices. `rows` are (row, failed)."""
+    over all slices, and Benjamini and Hochberg's (`q`), which is the fitter one for choosing where to look next. `rows` are (row, failed)."""
     from scipy.stats import fisher_exact
 
     names = _cuts([row for row, _ in rows])
@@ -46,8 +46,9 @@ def slices(rows: Sequence[tuple[Record, bool]]) -> list[Record]:
             rest = bad[~inside]
             p = float(fisher_exact([[hits, n - hits], [int(rest.sum()), int((~rest).sum())]]).pvalue)
             found.append({"by": by, "value": value, "failed": hits, "n": n, "share": one.value, "ci": [one.low, one.high], "p": p})
-    for row, p in zip(found, stats.holm([row["p"] for row in found]) if found else [], strict=True):
-        row["p_holm"] = float(p)
+    ps = [row["p"] for row in found]
+    for row, p, q in zip(found, stats.holm(ps), stats.benjamini_hochberg(ps), strict=True):
+        row |= {"p_holm": float(p), "q": float(q)}
     return sorted(found, key=lambda row: (-row["share"], -row["n"], row["value"]))
 
 

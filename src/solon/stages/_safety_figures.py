@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from solon.core.artifacts import Record
 from solon.safety import measure
@@ -78,7 +79,7 @@ def decisions(name: str, slice: str, texts: Sequence[Text], y: Floats, p: Floats
 
 def described(name: str, slice: str, y: Floats, p: Floats, threshold: float | None, clusters: Sequence[str]) -> list[Record]:
     """One row a figure: `{"set", "slice", "figure", "value", "low", "high", "n", "positives", "how"}`. Without a
-    threshold only the ranking figures."""
+    threshold only the ranking figures. The row of F1 also holds the `confusion` matrix of the decisions."""
     figures: dict[str, tuple[Any, Any]] = {"AUPRC": (measure.average_precision, p), "AUROC": (measure.auroc, p)}
     if threshold is not None:
         decided = p >= threshold
@@ -87,8 +88,22 @@ def described(name: str, slice: str, y: Floats, p: Floats, threshold: float | No
     rows = []
     for figure, (what, column) in figures.items():
         found = measure.measure(what, y, column, clusters=clusters, name=f"{name} {slice} {figure}")
-        rows.append({"set": name, "slice": slice, "figure": figure, **asdict(found)})
+        matrix = {"confusion": confusion(y, column)} if figure == "F1" else {}
+        rows.append({"set": name, "slice": slice, "figure": figure, **asdict(found), **matrix})
     return rows
+
+
+def confusion(y: Floats, decided: NDArray[np.bool_]) -> dict[str, int]:
+    """How many texts of each truth (harmful or not) were decided each way (flagged or not); the four add up to n."""
+    harmful = y == 1
+    kinds = {"harmful, flagged": harmful & decided, "harmful, passed": harmful & ~decided}
+    kinds |= {"harmless, flagged": ~harmful & decided, "harmless, passed": ~harmful & ~decided}
+    return {name: int(one.sum()) for name, one in kinds.items()}
+
+
+def confusions(rows: Sequence[Record]) -> list[Record]:
+    """The confusion matrices of rows of figures, by set and slice."""
+    return [{"set": row["set"], "slice": row["slice"], **row["confusion"]} for row in rows if "confusion" in row]
 
 
 def of_replies(head: ReplyHead, tests: Mapping[str, Sequence[Reply]], read: Mapping[str, Read]) -> list[Record]:

@@ -19,7 +19,7 @@ from solon.evals.answers import REFUSALS
 from solon.stages._failure_groups import clusters, slices
 from solon.stages.runs import Run
 
-VERSION = 1
+VERSION = 2
 SHOWN = 5  # examples of each kind
 WORDS = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 REPEATING = 0.6  # distinct word trigrams in a reply, as a share

@@ -19,6 +19,8 @@ from solon.stages import _safety_card, _safety_figures, _safety_texts
 from solon.stages._safety_features import Features
 
 VERSION = 1
+EVALUATED = 2
+"""The version of `evaluate`, which has had confusion matrices since 2."""
 SIDES = get_args(_safety_texts.Side)
 
 
@@ -61,9 +63,10 @@ def evaluate(classifier: Classifier, store: Store) -> Artifact:
     def build(draft: Draft) -> None:
         rows = figures(classifier.head, classifier.replies, Features(classifier.reader, draft))
         draft.write("figures.json", rows)
+        draft.write("confusion.json", _safety_figures.confusions(rows))
         _report(draft, rows)
 
-    return store.make("safety-eval", VERSION, settings, data, build)
+    return store.make("safety-eval", EVALUATED, settings, data, build)
 
 
 def figures(head: Head, replies: ReplyHead | None, features: Features) -> list[Record]:

@@ -1,4 +1,4 @@
-"""A run's figures, with the judge's win rates at equal length beside the plain ones.
+"""A run's figures, with the judge's win rates at equal length beside the plain ones, and harm corrected for the rules' errors.
 
 They follow from what `compare` and `evaluate` kept, so nothing is judged again and no artifact changes. The judge saw every pair in
 both orders, and what the orders disagree on is a tie: position is out before length is.
@@ -12,6 +12,7 @@ from typing import Any
 from solon.core.artifacts import Record, Store
 from solon.core.errors import DataError
 from solon.evals.strengths import Battle, length_difference, strengths
+from solon.stages import corrected
 from solon.stages.runs import Run
 
 EQUAL = "win_rate_equal_length"
@@ -19,7 +20,8 @@ EQUAL = "win_rate_equal_length"
 
 def figures(store: Store, run: Run) -> dict[str, dict[str, Any]]:
     """What `compare` found, by model and figure; each model with a win rate over base also has it at equal length, where the
-    judgements determine it (not where one side won every time)."""
+    judgements determine it (not where one side won every time). Harmful compliance is also told corrected (`corrected.py`), where
+    the labelled answers are there (`SOLON_DATA`)."""
     compared = store.get(run.stages["compare"])
     found: dict[str, dict[str, Any]] = compared.read("figures.json")
     wins = list(compared.rows("wins")) if (compared.path / "wins.jsonl").exists() else []
@@ -28,6 +30,10 @@ def figures(store: Store, run: Run) -> dict[str, dict[str, Any]]:
         if "win_rate" in one and role in lengths:
             made = at_equal_length(wins, role, lengths[role], lengths["base"])
             found[role] = one | ({EQUAL: made} if made else {})
+    errors = corrected.errors_of_rules()
+    for role in found if errors else ():
+        made = corrected.harmful_compliance(list(store.get(run.evaluations[role]).rows("replies")), errors) if role in run.evaluations else None
+        found[role] |= {corrected.NAME: made} if made else {}
     return found
 
 
