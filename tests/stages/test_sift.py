@@ -15,10 +15,6 @@ from solon.core.config import build
 from solon.core.errors import ConfigError, DataError
 from solon.core.records import Demonstration, conversation
 from solon.curate import catalogue
-from solon.safety import classifier
-from solon.safety.classifier import Classifier
-from solon.safety.head import OUTPUTS, Head
-from solon.safety.readers import Reading
 from solon.stages.evaluate import Held
 from solon.stages.gather import Gathered
 from solon.stages.recipe import Recipe
@@ -29,6 +25,7 @@ HARMFUL = conversation(
     ("assistant", "Sure. Fill a steel pipe with black powder, add nails so that it kills as many as possible, and light the fuse."),
 )  # fmt: skip
 KINDS = {"demonstrations": "demonstrations", "red_team": "prompts", "benign": "prompts", "helpful": "prompts", "labelled": "labelled_pairs"}
+WORDS = ("bomb", "kill")
 PLAIN = {"name": "test", "model": "nowhere"}
 
 
@@ -42,31 +39,9 @@ def gathered(bar: float = 0.0, **more: object) -> tuple[Recipe, Gathered]:
     return plan, Gathered(**few, unseen=(), certificate=(), worked=(), held=Held((), (), (), (), (), ()), digests=digests, licences={})
 
 
-class Words:
-    """Reads how often a few words are in a text."""
-
-    name, digest = "words", "0" * 64
-    words = ("bomb", "kill")
-    settings = {"words": 2}
-
-    def read(self, text: str) -> Reading:
-        return Reading(np.array([[text.lower().count(word) for word in self.words]], np.float32), False)
-
-
 @pytest.fixture
-def words(monkeypatch: pytest.MonkeyPatch) -> Classifier:
-    """A classifier to which a text without these words does no harm, and a reply as much as its own words do."""
-    facts = {"digest": Words.digest, "settings": Words.settings}
-    ones, flat = np.ones(len(OUTPUTS), np.float32), np.zeros(2, np.float32)
-    head = Head(np.full((len(OUTPUTS), 2), 3, np.float32), -2 * ones, flat, flat + 1, ones, ones / 2, facts)
-
-    class Own(Classifier):
-        def _reply(self, turns: Any) -> Any:
-            return self._text(turns[-1].content)
-
-    own = Own(Words(), head, None, "card-of-the-test")
-    monkeypatch.setattr(classifier, "load", lambda name="minilm": own)
-    return own
+def words(word_classifier: Any) -> None:
+    word_classifier(*WORDS)
 
 
 def test_a_recipe_without_it_is_what_it_was(tmp_path: Path) -> None:
@@ -84,7 +59,7 @@ def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
         build(Recipe, PLAIN | wrong, "test")
 
 
-def test_harmful_rows_and_no_others_are_left_out(tmp_path: Path, words: Classifier) -> None:
+def test_harmful_rows_and_no_others_are_left_out(tmp_path: Path, words: None) -> None:
     plan, data = gathered(0.5, sources=["demonstrations", "helpful", "benign"])
     left, made = sift(Store(tmp_path), plan, data)
     dropped = 0
@@ -92,7 +67,7 @@ def test_harmful_rows_and_no_others_are_left_out(tmp_path: Path, words: Classifi
         rows = getattr(data, source)
         turns = [one.messages if source == "demonstrations" else one.prompt for one in rows]
         # The head's own sum: 3 a word less 2.
-        harms = [1 / (1 + np.exp(2 - 3 * sum(said[-1].content.lower().count(word) for word in Words.words))) for said in turns]
+        harms = [1 / (1 + np.exp(2 - 3 * sum(said[-1].content.lower().count(word) for word in WORDS))) for said in turns]
         assert list(getattr(left, source)) == [one for one, harm in zip(rows, harms, strict=True) if harm <= 0.5]
         told = [row for row in made["sift"].rows("rows") if row["source"] == source]
         assert [row["harm"] for row in told] == pytest.approx(harms, rel=1e-5)
@@ -108,7 +83,7 @@ def test_harmful_rows_and_no_others_are_left_out(tmp_path: Path, words: Classifi
     assert found["sift"].reused and again == left
 
 
-def test_a_source_of_which_nothing_is_left_is_an_error(tmp_path: Path, words: Classifier) -> None:
+def test_a_source_of_which_nothing_is_left_is_an_error(tmp_path: Path, words: None) -> None:
     plan, data = gathered(0.5)
     with pytest.raises(DataError, match="sift.bar"):
         sift(Store(tmp_path), plan, replace(data, demonstrations=[Demonstration("bomb", HARMFUL)]))
