@@ -155,7 +155,7 @@ def test_a_changed_key_redoes_only_what_depends_on_it(run, store, recipe_file):
     assert find(store, "latest").id == after.id != run.id
 
 
-EVIDENCE = "evidence={redteam: 64, suites: {swaps: 2, unanswerable: 6}, classify: true}"
+EVIDENCE = "evidence={redteam: 24, suites: {swaps: 1, unanswerable: 4}, classify: true}"
 
 
 @pytest.mark.slow
