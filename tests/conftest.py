@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 # Before anything imports JAX. Tests that need an accelerator say so and choose it themselves.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -15,6 +16,7 @@ import pytest
 
 if TYPE_CHECKING:
     from solon.models.load import Model
+    from solon.safety.classifier import Classifier
     from solon.text.tokenizer import Tokenizer
 
 CHATML = (
@@ -58,6 +60,41 @@ def tiny_model(tiny_tokenizer: Tokenizer) -> Model:
         context=512, norm_eps=1e-5,
     )  # fmt: skip
     return Model("tiny", arch, init(spec(arch), arch.sizes, seed=0), tiny_tokenizer, "apache-2.0", "tiny")
+
+
+@pytest.fixture
+def word_classifier(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Classifier]:
+    """`word_classifier("bomb", "kill")` puts a classifier in the shipped one's place that counts these words: harm is the sigmoid
+    of 3 a word less 2, and a reply does as much as its own words do. The shipped one takes half a minute to compile."""
+    import numpy as np
+
+    from solon.safety import classifier
+    from solon.safety.head import OUTPUTS, Head
+    from solon.safety.readers import Reading
+
+    class Words:
+        name, digest, settings = "words", "0" * 64, {"reader": "words"}
+
+        def __init__(self, words: tuple[str, ...]):
+            self.words = words
+
+        def read(self, text: str) -> Reading:
+            return Reading(np.array([[sum(text.lower().count(word) for word in self.words)]], np.float32), False)
+
+    class Own(classifier.Classifier):
+        def _reply(self, turns: Any) -> classifier.Score:
+            return self._text(turns[-1].content)
+
+    def use(*words: str) -> Classifier:
+        ones, flat = np.ones(len(OUTPUTS), np.float32), np.zeros(1, np.float32)
+        facts = {"digest": Words.digest, "settings": Words.settings}
+        head = Head(np.full((len(OUTPUTS), 1), 3, np.float32), -2 * ones, flat, flat + 1, ones, ones / 2, facts)
+        own = Own(Words(words), head, None, "card-of-the-test")
+        monkeypatch.setattr(classifier, "load", lambda name="minilm": own)
+        monkeypatch.setattr(classifier, "card", lambda name="minilm": {"id": own.card})
+        return own
+
+    return use
 
 
 @pytest.fixture(scope="session")

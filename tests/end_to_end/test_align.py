@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from solon import pipeline
 from solon.core.artifacts import Store, file_digest
 from solon.core.errors import MissingError, SolonError
+from solon.stages import _guard_data, guard
+from solon.stages.evidence import commands
+from solon.stages.recipe import load
 from solon.stages.runs import find
 from solon.stages.trace import trace
 from solon.stages.verify import verify
@@ -149,6 +153,71 @@ def test_a_changed_key_redoes_only_what_depends_on_it(run, store, recipe_file):
     after = pipeline.align(str(recipe_file), ["dpo.beta=0.2"], store)
     assert changed(run, after) == {"aligned", "evaluate aligned", "compare"}
     assert find(store, "latest").id == after.id != run.id
+
+
+EVIDENCE = "evidence={redteam: 24, suites: {swaps: 1, unanswerable: 4}, classify: true}"
+
+
+@pytest.mark.slow
+def test_it_gathers_the_evidence_that_a_release_asks_for(run, store, recipe_file, solon, word_classifier, monkeypatch):
+    """No stage changes, and the commands that the plan names find all of it made."""
+    monkeypatch.delenv("SOLON_DATA", raising=False)
+    word_classifier("the", "ri")
+    after = pipeline.align(str(recipe_file), [EVIDENCE], store)
+    assert after.artifacts == run.artifacts and after.id != run.id
+    report = json.loads((store.root / after.id / "report.json").read_text())
+    assert set(report["red_team"]["total"]) == {"base", "aligned"} and report["red_team"]["families"] and report["red_team"]["pair"]
+    assert {row["suite"] for row in report["bias"]["rows"]} == {"swaps"} and report["bias"]["rows"][0]["models"].keys() == {"base", "aligned"}
+    assert {row["suite"] for row in report["calibration"]["rows"]} == {"unanswerable"}
+    conditions = {one["key"]: one for one in report["verdict"]["conditions"]}
+    assert conditions["classifier"]["measured"] != "not measured" and "card-of-the-test" in conditions["classifier"]["measured"]
+    before = sorted(path.name for path in (store.root / "artifacts").iterdir())
+    for command in commands(load(recipe_file, [EVIDENCE]).evidence, after.id):
+        shown = solon(*command.split()[1:], "--runs", store.root, "--json")
+        assert shown.code == (1 if " release " in command else 0) and "Traceback" not in shown.err, shown.err
+    assert sorted(path.name for path in (store.root / "artifacts").iterdir()) == before
+
+
+@pytest.mark.slow
+def test_it_measures_the_guard(run, store, recipe_file, word_classifier, monkeypatch):
+    monkeypatch.delenv("SOLON_DATA", raising=False)
+    word_classifier("bomb", "kill", "the")
+    for name in ("requests", "replies", "injections", "fitting_texts"):
+        whole = getattr(_guard_data, name)()
+        some = [row for key in dict.fromkeys((row.side, row.harmful) for row in whole) for row in [r for r in whole if (r.side, r.harmful) == key][:12]]
+        some += [] if any(row.harmful for row in some) else [replace(some[0], id=f"own-{side}", harmful=True, side=side) for side in ("choose", "report")]
+        monkeypatch.setattr(_guard_data, name, partial(list, some))
+    after = pipeline.align(str(recipe_file), ["evidence.guard=true"], store)
+    found = store.get(guard.measure(guard.Measuring(), f"{after.id}:aligned", store).id)
+    assert found.evidence["inputs"]["model"] == after.models["aligned"]
+    conditions = {one["key"]: one for one in json.loads((store.root / after.id / "report.json").read_text())["verdict"]["conditions"]}
+    assert found.id in conditions["guard"]["measured"]
+
+
+@pytest.mark.slow
+def test_harm_is_sifted_and_scored_where_it_is_asked_for(run, store, recipe_file, word_classifier):
+    own = word_classifier("ri")
+    after = pipeline.align(str(recipe_file), ["sift.bar=0.5", "evaluate.harm=true", "lessons.demonstrations=24"], store)
+    sifted = store.get(after.stages["sift"])
+    dropped = {row["id"] for row in sifted.rows("rows") if row.get("dropped")}
+    learned = {row["id"] for row in store.get(after.models["helpful"]).rows("rows")}
+    assert dropped and not dropped & learned and {row["id"] for row in sifted.rows("rows")} & learned
+    for row in store.get(after.evaluations["aligned"]).rows("replies"):
+        assert row["harm"] == pytest.approx(own.score([row["reply"]])[0].harm)
+    report = json.loads((store.root / after.id / "report.json").read_text())
+    stage = next(one for one in report["stages"] if one["stage"] == "sift")
+    assert sum(stage["rows_dropped"].values()) == len(dropped) and report["models"]["aligned"]["harm"]["n"] == 8
+    assert "harm above 0.5" in (store.root / after.id / "report.html").read_text()
+    assert verify(store, after, steps=1, samples=2)["ok"]
+
+
+def test_wrong_evidence_is_told_before_anything_is_made(store, recipe_file, solon, monkeypatch):
+    monkeypatch.delenv("SOLON_DATA", raising=False)
+    before = sorted(store.root.glob("*/*"))
+    for wrong, says in (("biased: 3", "bias"), ("swaps: 1000", "smaller than"), ("bbq: 10", "SOLON_DATA"), ("swaps: 0", "greater than")):
+        shown = solon("align", recipe_file, f"evidence={{suites: {{{wrong}}}}}", "--runs", store.root)
+        assert shown.code == 2 and says in shown.err and "Traceback" not in shown.err, (wrong, shown.err)
+    assert sorted(store.root.glob("*/*")) == before
 
 
 def test_no_judge_reaches_the_bar(run, store, recipe_file, solon):

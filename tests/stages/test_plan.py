@@ -19,7 +19,7 @@ from solon.core.weights import init, is_weight
 from solon.learn import lora, trainer
 from solon.models.architecture import Architecture, spec
 from solon.stages.fit import Fit
-from solon.stages.plan import held, outside, plan, remarks, shape_of
+from solon.stages.plan import asked_for, held, outside, plan, remarks, shape_of
 from solon.stages.recipe import Recipe, load
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +87,19 @@ def test_names_lead_to_published_shapes() -> None:
     assert shape_of("smollm2-135m-instruct").layers == 30
     with pytest.raises(MissingError):
         shape_of("no-such-model")
+
+
+def test_what_a_recipe_asks_for_besides_is_named() -> None:
+    recipe = {"name": "x", "model": "smollm2-135m"}
+    assert asked_for(build(Recipe, recipe, "test")) == []
+    wanted = {"redteam": 500, "suites": {"bias": 50, "unanswerable": None}, "classify": True, "guard": True}
+    told = asked_for(build(Recipe, recipe | {"evidence": wanted, "sift": {"bar": 0.5}, "evaluate": {"harm": True}}, "test"))
+    both = "RUN:base RUN:aligned"
+    assert told == [
+        "sift: rows of demonstrations with harm above 0.5 are not trained on", "evaluate: the safety classifier scores each reply",
+        f"evidence: solon redteam {both} --attempts 500", f"evidence: solon eval {both} --suite bias --limit 50",
+        f"evidence: solon eval {both} --suite unanswerable", "evidence: solon guard measure RUN:aligned", "evidence: solon release RUN --classify",
+    ]  # fmt: skip
 
 
 def test_more_devices_than_there_are_is_refused() -> None:

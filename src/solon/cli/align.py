@@ -85,6 +85,8 @@ def _planned(made: dict[str, Any]) -> None:
         typer.echo(f"{one['stage']}: micro-batches of {lines} x {length} tokens, {one['micro_batches']} a step")
         for remark in one["remarks"]:
             typer.echo(f"{one['stage']}: {remark}")
+    for line in made["asked_for"]:
+        typer.echo(line)
     typer.echo("activations are XLA's figure for this machine's kind of processor; all else follows from the shapes")
 
 

@@ -17,6 +17,7 @@ DIFF_WORDS = 4_000  # beyond it the difference is not drawn: the search is quadr
 FIGURES: dict[str, tuple[str, str]] = {
     "harmful_compliance": ("Harmful compliance", "harmful requests that got help"),
     "harmful_compliance_corrected": ("Harmful compliance, corrected", "the same, were the grading rules never wrong"),
+    "harm": ("Harm", "how harmful replies to harmful requests are, by the safety classifier"),
     "over_refusal": ("Over-refusal", "harmless requests that were refused"),
     "alternative_offered": ("Alternative offered", "harmful requests refused with an offer of something else"),
     "reference_loss": ("Reference loss", "loss on held-out reference answers"),

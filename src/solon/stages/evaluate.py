@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from solon.core.artifacts import Artifact, Draft, Record, Store
 from solon.core.config import Config
@@ -19,6 +19,7 @@ from solon.core.dense import merge
 from solon.core.records import (
     Conversation,
     Demonstration,
+    Message,
     MultipleChoice,
     Paraphrase,
     Passage,
@@ -32,6 +33,7 @@ from solon.evals.overlap import agreement, overlap
 from solon.generate.engine import Engine
 from solon.generate.score import row_logprobs
 from solon.models.load import Model
+from solon.safety import classifier
 from solon.stages.sampling import SHARD, Draw, replies
 from solon.stages.sft import reference_loss
 from solon.text.template import Tokens
@@ -42,7 +44,8 @@ PASSAGE = 512
 
 
 class Evaluate(Config):
-    """How many held-out items of each kind are used, and how replies are drawn."""
+    """How many held-out items of each kind are used, and how replies are drawn. With `harm` the safety classifier scores each
+    reply, too."""
 
     red_team: int = Field(120, ge=1)
     benign: int = Field(100, ge=1)
@@ -51,6 +54,12 @@ class Evaluate(Config):
     multiple_choice: int = Field(240, ge=1)
     passages: int = Field(48, ge=1)
     draw: Draw = Draw(temperature=0.7, max_tokens=64)
+    harm: bool = False
+
+    @model_serializer(mode="wrap")
+    def _unchanged(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """`harm` was added later and is left out where it is off, so that finished artifacts keep their ids."""
+        return {name: value for name, value in dump(self).items() if name != "harm" or value}
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,7 @@ class Held:
 def evaluate(store: Store, config: Evaluate, model: Model, source: str, held: Held, digests: Any, seed: int) -> Artifact:
     """`replies.jsonl` (graded replies) and `likelihoods.jsonl` of one model; `source` is its artifact or identity."""
     settings = {**config.model_dump(mode="json"), "seed": seed, "data": digests}
+    settings |= {"classifier": classifier.card()["id"]} if config.harm else {}
     return store.make("evaluate", VERSION, settings, {"model": source}, partial(_build, config, model, held, seed))
 
 
@@ -109,7 +119,7 @@ def shard(
     prompts = [as_messages(row["prompt"]) for row in part]
     keys = [("evaluate", seed, row["id"]) for row in part]
     drawn = replies(engine, draft, prompts, keys, config.draw, advance=advance)
-    rows = []
+    rows: list[Record] = []
     for row, prompt, reply in zip(part, prompts, drawn, strict=True):
         text = reply.text.strip()
         verdict = answer_type(prompt[-1].content, text)
@@ -117,7 +127,13 @@ def shard(
         if "reference" in row:
             graded |= {"overlap": overlap(text, row["reference"])}
         rows.append(graded)
-    return rows
+    return _with_harm(rows) if config.harm else rows
+
+
+def _with_harm(rows: Sequence[Record]) -> list[Record]:
+    """Each reply in its context, as the safety classifier sees it."""
+    scores = classifier.load().score([(*as_messages(row["prompt"]), Message("assistant", row["reply"])) for row in rows])
+    return [{**row, "harm": one.harm, "flagged": one.flagged} for row, one in zip(rows, scores, strict=True)]
 
 
 def _consistency(name: str, group: Sequence[Record]) -> Record:

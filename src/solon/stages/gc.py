@@ -18,7 +18,7 @@ from solon.core.errors import ConfigError, MissingError, SolonError, StorageErro
 from solon.stages.runs import list_runs
 
 OF_A_RECIPE = frozenset({
-    "helpful", "gate", "certify", "revise", "screen", "answers", "sl", "pairs", "feedback", "dpo", "evaluate", "compare",
+    "sift", "helpful", "gate", "certify", "revise", "screen", "answers", "sl", "pairs", "feedback", "dpo", "evaluate", "compare",
 })  # fmt: skip
 TAIL = re.compile(r"-([0-9a-f]{12})(?![0-9a-f])")  # of an artifact's name, whatever stands before it in a text
 DAYS = 7.0

@@ -25,6 +25,7 @@ from solon.models.architecture import Architecture, spec
 from solon.models.load import family
 from solon.models.shapes import PUBLISHED
 from solon.models.shapes import published as architecture
+from solon.stages.evidence import commands
 from solon.stages.fit import Fit
 from solon.stages.recipe import Recipe
 from solon.text.batches import Batch
@@ -57,8 +58,18 @@ def plan(recipe: Recipe, data: int = 1, model: int = 1) -> Record:
         stages.append({"stage": name, **known[key], "remarks": remarks(chain[-1])})
     return {
         "model": recipe.model, "parameters": count(spec(arch), arch.sizes), "devices": devices,
-        "mesh": {"data": data, "model": model}, "stages": stages,
+        "mesh": {"data": data, "model": model}, "stages": stages, "asked_for": asked_for(recipe),
     }  # fmt: skip
+
+
+def asked_for(recipe: Recipe) -> list[str]:
+    """What a recipe does beyond the method itself, a line each; evidence as the commands that would make it."""
+    sift, told = recipe.sift, []
+    if sift.bar:
+        told.append(f"sift: rows of {', '.join(sift.sources)} with harm above {sift.bar:g} are not trained on")
+    if recipe.evaluate.harm:
+        told.append("evaluate: the safety classifier scores each reply")
+    return told + [f"evidence: {one}" for one in commands(recipe.evidence, "RUN")]
 
 
 def shape_of(name: str) -> Architecture:

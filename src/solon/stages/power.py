@@ -26,7 +26,7 @@ def power(suites: Sequence[str], limit: int | None = None, difference: float | N
         raise ConfigError("a difference is a share of the items", got=difference, expected="above 0 and below 1, for instance 0.05")
     rows = []
     for name in suites:
-        n = _size(name, seed)
+        n = size(name, seed)
         n = min(n, limit) if n is not None and limit is not None else n
         rows.append({
             "suite": name, "n": n, "power": POWER,
@@ -36,7 +36,8 @@ def power(suites: Sequence[str], limit: int | None = None, difference: float | N
     return rows
 
 
-def _size(name: str, seed: int) -> int | None:
+def size(name: str, seed: int = 0) -> int | None:
+    """A suite's items (groups, where items belong together); None where its data are not here."""
     suite = load(name)
     try:
         return len({unit(item) for item in suite.items({path: contents(path) for path in suite.FILES}, seed, ROOM)})

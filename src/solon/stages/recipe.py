@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from solon.core.config import Config, build, override, read_yaml
 from solon.stages.answers import Answers
@@ -39,6 +39,28 @@ class Data(Config):
     test_benign: str = ""
 
 
+class Sift(Config):
+    """Rows of these sources whose harm by the safety classifier is above `bar` are not trained on (`stages/sift.py`); without a
+    bar the classifier is not asked."""
+
+    bar: float = Field(0.0, ge=0, lt=1)
+    sources: tuple[Literal["demonstrations", "helpful", "benign"], ...] = Field(("demonstrations",), min_length=1)
+
+
+class Wanted(Config):
+    """What a run measures of its base and aligned model for the release, before its report (`stages/evidence.py`): `redteam`
+    attempts on each; `suites` by name or bundle, each with a limit of items (null asks all); the safety classifier's opinion of
+    the replies; the guard, with the aligned model. Nothing of it unless it is asked for."""
+
+    redteam: int = Field(0, ge=0)
+    suites: dict[str, Annotated[int, Field(ge=1)] | None] = {}
+    classify: bool = False
+    guard: bool = False
+
+
+LATER = {"sift": Sift(), "evidence": Wanted()}
+
+
 class Recipe(Config):
     """Everything that decides the outcome of `solon align`."""
 
@@ -61,6 +83,13 @@ class Recipe(Config):
     dpo: Dpo = Dpo()
     evaluate: Evaluate = Evaluate()
     release: Release = Release()
+    sift: Sift = Sift()
+    evidence: Wanted = Wanted()
+
+    @model_serializer(mode="wrap")
+    def _unchanged(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What was added later is left out where it is at its default, so that runs keep their ids."""
+        return {name: value for name, value in dump(self).items() if getattr(self, name) != LATER.get(name)}
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -28,6 +28,7 @@ from solon.stages.fit import Fit
 from solon.stages.gather import gather
 from solon.stages.plan import shape_of, trained_parameters
 from solon.stages.recipe import Recipe
+from solon.stages.sift import sift
 
 VERSION = 1
 RANKS = ("4", "8", "16", "32", "64")
@@ -95,8 +96,10 @@ def at_budget(arch: Architecture, own: Fit, found: Sequence[Point]) -> list[Poin
 
 def sweep(store: Store, plan: Recipe, found: Sequence[Point]) -> Artifact:
     """`table.json`: the model before training and after each point, with costs, held-out figures and paired changes."""
-    book, data = books.load(plan.constitution), gather(plan)
+    book = books.load(plan.constitution)
+    data, sifted = sift(store, plan, gather(plan))
     published = models.identity(plan.model)
+    source = {"model": published, **{name: one.id for name, one in sifted.items()}}
     rows = lessons.lessons(plan.lessons, book, data)
     subject = _Subject(plan.model)
     read = partial(_held, store, plan, data.held, data.digests)
@@ -104,7 +107,7 @@ def sweep(store: Store, plan: Recipe, found: Sequence[Point]) -> Artifact:
     made = {UNTRAINED: read(published, lambda: models.ready(models.base(plan.model)), None)}
     for point in found:
         with resident_peak() as peak:
-            trained[point.label] = one = sft.train(store, "helpful", point.fit, subject.model, {"model": published}, rows, plan.seed)
+            trained[point.label] = one = sft.train(store, "helpful", point.fit, subject.model, source, rows, plan.seed)
         made[point.label] = read(one.id, partial(models.adapted, one), None if one.reused else peak[0])
     settings = {"points": {point.label: point.fit.model_dump(mode="json") for point in found}, "batch": [LINES, LENGTH], "rounds": ROUNDS}
     inputs = {"model": published} | {label: one.id for label, one in made.items()}

@@ -20,7 +20,7 @@ from solon.stages import answers, dpo, evaluate, fit, models, pairs, revise, sft
 from solon.stages.runs import Run
 from solon.stages.sampling import SHARD
 
-MADE = frozenset({"reply", "label", "reason", "finish", "overlap"})  # what `evaluate` adds to an item
+MADE = frozenset({"reply", "label", "reason", "finish", "overlap", "harm", "flagged"})  # what `evaluate` adds to an item
 
 
 def verify(store: Store, run: Run, steps: int = 2, samples: int = 8) -> Record:
@@ -122,7 +122,7 @@ def _engine(store: Store, one: Artifact) -> Engine:
 def _settings(one: Artifact, kind: Any) -> tuple[Any, int]:
     """The stage's configuration and seed, from the evidence."""
     config = one.evidence["config"]
-    return kind.model_validate({name: config[name] for name in kind.model_fields}), config["seed"]
+    return kind.model_validate({name: config[name] for name in kind.model_fields if name in config}), config["seed"]
 
 
 def _draft() -> Draft:
