@@ -37,6 +37,7 @@ SETS: dict[str, Set] = {
     "unanswerable": Set(forms.as_prompts, 1.0),
     "swaps": Set(forms.as_prompts, 1.0),
     "skills": Set(forms.as_prompts, 1.0),
+    "hard_choices": Set(forms.as_questions, 1.0),
 }
 
 
