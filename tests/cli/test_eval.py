@@ -92,7 +92,7 @@ def test_listing_and_targets(solon):
     [
         ((), "name a model and a suite"), (("m",), "name a model and a suite"), (("a", "b", "c"), "name a model and a suite"),
         (("m", "truthfulqe"), "did you mean 'truthfulqa'"), (("a", "a", "--suite", "mmlu"), "two different ones"),
-        (("nowhere", "nq_open"), "to do:"),
+        (("nowhere", "nq_open"), "to do:"), (("m", "dated_programs", "--since", "soon"), "since"),
     ],
 )  # fmt: skip
 def test_mistakes(solon, data, words, said):

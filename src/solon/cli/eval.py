@@ -23,6 +23,7 @@ def attach(app: typer.Typer) -> None:
             "solon eval latest:base latest:aligned --suite bias --limit 50",
             "solon eval latest:aligned uncertainty --limit 200",
             "solon eval latest:aligned mt_bench --judge latest:base",
+            "solon eval latest:aligned dated_programs --since 2026-11-01",
             "solon eval targets",
             "solon eval power mmlu,gsm8k --limit 200 --difference 0.05",
         ),
@@ -43,6 +44,8 @@ def evaluate(
     samples: Annotated[int, typer.Option("--samples", min=1, help="Draws an item, for pass@k.")] = 1,
     temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="Of draws where the suite fixes none.")] = 0.0,
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="At most so many tokens a reply.")] = None,
+    since: Annotated[str | None, typer.Option("--since", metavar="DATE", help="Only items written on that day or later, where a suite has dates.")] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="DATE", help="Only items written on that day or earlier.")] = None,
     judge: Annotated[str | None, typer.Option("--judge", metavar="MODEL", help="Grades open answers (mt_bench), never quantised.")] = None,
     difference: Annotated[float | None, typer.Option("--difference", metavar="SHARE", help="With `power`: how many items show it (0.05 is 5 points).")] = None,
     quantise: Quantise = "none",
@@ -60,9 +63,11 @@ def evaluate(
     if difference is not None:
         raise ConfigError("--difference goes with `power`", fix="solon eval power SUITE --difference SHARE")
     models, suites = _who(given, suite)
+    from solon.core.config import build
     from solon.stages.benchmark import Benchmark
 
-    config = Benchmark(limit=limit, seed=seed, samples=samples, temperature=temperature, max_tokens=max_tokens)
+    given_options = {"limit": limit, "seed": seed, "samples": samples, "temperature": temperature, "max_tokens": max_tokens, "since": since, "until": until}
+    config = build(Benchmark, given_options, "solon eval")
     _run(models, suites, config, judge, quantise, runs, json)
 
 

@@ -38,6 +38,7 @@ SETS: dict[str, Set] = {
     "swaps": Set(forms.as_prompts, 1.0),
     "skills": Set(forms.as_prompts, 1.0),
     "hard_choices": Set(forms.as_questions, 1.0),
+    "dated_programs": Set(forms.as_prompts, 1.0),
 }
 
 
