@@ -257,6 +257,10 @@ def test_domains_and_targets(data, store, tiny_model, monkeypatch):
     assert rows["HumanEval"]["verdict"] == "missed" and rows["HumanEval"]["gap"] == pytest.approx(-0.99)
     assert rows["SWE-bench Verified"]["verdict"] == rows["MBPP"]["verdict"] == "not measured"
     assert {row["verdict"] for row in targets(Store(store.root / "nothing"))} == {"not measured"}
+    benchmark(store, Benchmark(max_tokens=2), "hard_choices", subject)
+    (own,) = [row for row in targets(store) if row["goal"] == "GPQA Diamond"]
+    assert (own["stand_in"], own["verdict"], own["n"]) == ("hard_choices", "own items only", 50)
+    assert own["gap"] == pytest.approx(own["value"] - 0.86)
 
 
 def test_consistency_makes_groups(store, tiny_model, monkeypatch):

@@ -235,7 +235,7 @@ def _targets(runs: Any, json: bool) -> None:
     def human() -> None:
         cells = (
             (
-                row["goal"], _number(row["target"], True), row["model"] or "", row["n"] or "",
+                row["goal"] + (f", by {row['stand_in']}" if row["stand_in"] else ""), _number(row["target"], True), row["model"] or "", row["n"] or "",
                 "" if row["value"] is None else f"{_number(row['value'], True)} {_interval(row['ci'], True)}",
                 "" if row["gap"] is None else f"{100 * row['gap']:+.1f}", row["verdict"],
             )

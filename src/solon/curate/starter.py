@@ -39,6 +39,7 @@ SETS: dict[str, Set] = {
     "skills": Set(forms.as_prompts, 1.0),
     "hard_choices": Set(forms.as_questions, 1.0),
     "dated_programs": Set(forms.as_prompts, 1.0),
+    "repairs": Set(forms.as_prompts, 1.0),
 }
 
 
