@@ -40,6 +40,8 @@ SETS: dict[str, Set] = {
     "hard_choices": Set(forms.as_questions, 1.0),
     "dated_programs": Set(forms.as_prompts, 1.0),
     "repairs": Set(forms.as_prompts, 1.0),
+    "configs": Set(forms.as_prompts, 1.0),
+    "framework_programs": Set(forms.as_prompts, 1.0),
 }
 
 
