@@ -36,7 +36,7 @@ def evaluate(
         typer.Argument(help="MODEL SUITE[,SUITE], or with --suite one or two models to compare, or `targets`, or `power SUITE`.", metavar="MODEL SUITE"),
     ] = None,
     suite: Annotated[
-        str | None, typer.Option("--suite", metavar="SUITE", help="Suites by name, with commas; `capability`, `bias`, `uncertainty` and `all` are several.")
+        str | None, typer.Option("--suite", metavar="SUITE", help="Suites by name, with commas; `capability`, `bias`, `uncertainty`, `own` and `all` are several.")
     ] = None,
     listing: Annotated[bool, typer.Option("--list", help="The suites: source, licence, how each is asked and scored.")] = False,
     limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="That many items, chosen by the seed.")] = None,
@@ -114,7 +114,7 @@ def _run(models: list[str], suites: list[str], config: Any, judge: str | None, q
         if changes:
             lost = f"{drop['suite']} {drop['figure']}, {100 * drop['lost']:.1f} % of what it was ({drop['plain']})" if drop else "none"
             typer.echo(f"largest drop: {lost}")
-        if all(any(cells[domain] for cells in domains.values()) for domain in DOMAINS):
+        if sum(any(cells[domain] for cells in domains.values()) for domain in DOMAINS) > 1:
             _domains(domains)
 
     emit({"models": told, "changes": changes, "group_changes": groups, "largest_drop": drop, "domains": domains}, json, human)

@@ -38,7 +38,8 @@ SHARD = 64  # items that a stopped call can lose
 BUNDLES = {
     "capability": ("mmlu", "gsm8k", "humaneval", "mbpp", "ifeval", "literature"),
     "bias": ("bbq", "crows_pairs", "winobias", "winogender", "stereoset", "swaps"),
-    "uncertainty": ("confidence", "confidence_mmlu", "confidence_stated", "truthfulqa", "unanswerable"), "all": (),
+    "uncertainty": ("confidence", "confidence_mmlu", "confidence_stated", "truthfulqa", "unanswerable"),
+    "own": ("hard_choices", "dated_programs", "repairs", "frameworks", "configs"), "all": (),
 }  # fmt: skip
 """Suites under one name; `all` stands for every suite that there is."""
 
