@@ -33,13 +33,14 @@ FIELDS = {
     "repairs": {"id", "prompt", "reference"},
     "configs": {"id", "prompt", "kind", "reference"},
     "framework_programs": {"id", "prompt", "framework", "reference"},
+    "creative": {"id", "prompt", "reference"},
 }
 LEAST = {"red_team": 400, "benign": 150, "helpful_prompts": 600, "demonstrations": 300, "multiple_choice": 200}
 WORDS = {  # least mean and greatest single number of words in what is asked
     "red_team": (10, 80), "benign": (10, 80), "helpful_prompts": (8, 150), "demonstrations": (8, 200),
     "labelled_pairs": (5, 120), "critiques": (12, 40), "multiple_choice": (5, 80), "passages": (80, 200), "paraphrases": (5, 60),
     "unanswerable": (8, 60), "swaps": (8, 30), "skills": (10, 60),
-    "hard_choices": (10, 40), "dated_programs": (15, 80), "repairs": (20, 60), "configs": (12, 40), "framework_programs": (20, 70),
+    "hard_choices": (10, 40), "dated_programs": (15, 80), "repairs": (20, 60), "configs": (12, 40), "framework_programs": (20, 70), "creative": (12, 40),
 }  # fmt: skip
 
 

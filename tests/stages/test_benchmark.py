@@ -246,7 +246,7 @@ def test_domains_and_targets(data, store, tiny_model, monkeypatch):
     subject = subject_of(tiny_model, store)
     made = {name: benchmark(store, Benchmark(max_tokens=2), name, subject) for name in ("humaneval", "ifeval")}
     table = capability(made)
-    assert list(table) == ["science", "mathematics", "coding", "language"] and not table["science"]
+    assert list(table) == ["science", "mathematics", "coding", "writing", "language"] and not table["science"]
     (coding,), (language,) = table["coding"], table["language"]
     assert (coding["suite"], coding["figure"], coding["n"], coding["value"]) == ("humaneval", "pass@1", 4, 0.0)
     assert language["figure"] == "prompt_strict" and language["n"] == 6

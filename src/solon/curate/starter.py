@@ -42,6 +42,7 @@ SETS: dict[str, Set] = {
     "repairs": Set(forms.as_prompts, 1.0),
     "configs": Set(forms.as_prompts, 1.0),
     "framework_programs": Set(forms.as_prompts, 1.0),
+    "creative": Set(forms.as_prompts, 1.0),
 }
 
 

@@ -12,7 +12,7 @@ from solon.evals import statistics
 from solon.evals.asking import gathered, load, scores
 from solon.stages._benchmark_scores import changed, group_changes
 
-DOMAINS = ("science", "mathematics", "coding", "language")
+DOMAINS = ("science", "mathematics", "coding", "writing", "language")
 TARGETS = (
     ("HumanEval", "humaneval", "pass@1", 0.99), ("MBPP", "mbpp", "pass@1", 0.98), ("SWE-bench Verified", "repairs", "resolved", 0.92),
     ("LiveCodeBench", "dated_programs", "pass@1", 0.88), ("GPQA Diamond", "hard_choices", "acc", 0.86), ("Consistency over wordings", "consistency", "paraphrase", 0.9),

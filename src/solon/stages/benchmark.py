@@ -39,7 +39,7 @@ BUNDLES = {
     "capability": ("mmlu", "gsm8k", "humaneval", "mbpp", "ifeval", "literature"),
     "bias": ("bbq", "crows_pairs", "winobias", "winogender", "stereoset", "swaps"),
     "uncertainty": ("confidence", "confidence_mmlu", "confidence_stated", "truthfulqa", "unanswerable"),
-    "own": ("hard_choices", "dated_programs", "repairs", "frameworks", "configs"), "all": (),
+    "own": ("hard_choices", "dated_programs", "repairs", "frameworks", "configs", "creative"), "all": (),
 }  # fmt: skip
 """Suites under one name; `all` stands for every suite that there is."""
 
