@@ -92,7 +92,7 @@ def test_listing_and_targets(solon):
     [
         ((), "name a model and a suite"), (("m",), "name a model and a suite"), (("a", "b", "c"), "name a model and a suite"),
         (("m", "truthfulqe"), "did you mean 'truthfulqa'"), (("a", "a", "--suite", "mmlu"), "two different ones"),
-        (("nowhere", "nq_open"), "to do:"),
+        (("nowhere", "nq_open"), "to do:"), (("m", "dated_programs", "--since", "soon"), "since"),
     ],
 )  # fmt: skip
 def test_mistakes(solon, data, words, said):
@@ -129,3 +129,11 @@ def test_power_before_a_run_is_that_of_the_test(solon, data):
 def test_a_wrong_call_for_power_is_one_screen(solon, data, arguments):
     shown = solon("eval", *arguments)
     assert shown.code == 2 and "Traceback" not in shown.err and shown.out == ""
+
+
+def test_own_suites_need_no_data_and_show_domains(solon, folder, monkeypatch):
+    monkeypatch.delenv("SOLON_DATA", raising=False)
+    shown = solon("eval", folder("one", 0), "hard_choices")
+    assert shown.code == 0, shown.err
+    (head,) = [line for line in shown.out.splitlines() if "mathematics" in line]
+    assert "science" in head and "coding" in head and "hard_choices acc" in shown.out and "25.0" in shown.out

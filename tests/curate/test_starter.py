@@ -28,12 +28,19 @@ FIELDS = {
     "unanswerable": {"id", "prompt", "kind", "reference"},
     "swaps": {"id", "prompt"},
     "skills": {"id", "prompt", "skill", "kind", "reference"},
+    "hard_choices": {"id", "question", "choices", "answer", "topic", "source"},
+    "dated_programs": {"id", "prompt", "written", "reference"},
+    "repairs": {"id", "prompt", "reference"},
+    "configs": {"id", "prompt", "kind", "reference"},
+    "framework_programs": {"id", "prompt", "framework", "reference"},
+    "creative": {"id", "prompt", "reference"},
 }
 LEAST = {"red_team": 400, "benign": 150, "helpful_prompts": 600, "demonstrations": 300, "multiple_choice": 200}
 WORDS = {  # least mean and greatest single number of words in what is asked
     "red_team": (10, 80), "benign": (10, 80), "helpful_prompts": (8, 150), "demonstrations": (8, 200),
     "labelled_pairs": (5, 120), "critiques": (12, 40), "multiple_choice": (5, 80), "passages": (80, 200), "paraphrases": (5, 60),
     "unanswerable": (8, 60), "swaps": (8, 30), "skills": (10, 60),
+    "hard_choices": (10, 40), "dated_programs": (15, 80), "repairs": (20, 60), "configs": (12, 40), "framework_programs": (20, 70), "creative": (12, 40),
 }  # fmt: skip
 
 
@@ -94,7 +101,7 @@ def test_lengths_vary_and_are_bounded(name):
     mean, longest = WORDS[name]
     assert sum(words) / len(words) >= mean
     assert max(words) <= longest
-    assert len(set(words)) >= 8
+    assert len(set(words)) >= min(8, len(words) - 1)
 
 
 @pytest.mark.parametrize("name", [name for name in SETS if starter.SETS[name].heldout < 1])

@@ -19,6 +19,7 @@ from solon.generate.score import row_logprobs
 from solon.stages import _benchmark_answers as answers
 from solon.stages import benchmark as stage
 from solon.stages._benchmark_tables import capability, compared, largest_drop, targets
+from solon.stages._benchmark_window import within
 from solon.stages.benchmark import Benchmark, Subject, benchmark, chosen_suites, figures
 from solon.text.template import Tokens
 
@@ -245,7 +246,7 @@ def test_domains_and_targets(data, store, tiny_model, monkeypatch):
     subject = subject_of(tiny_model, store)
     made = {name: benchmark(store, Benchmark(max_tokens=2), name, subject) for name in ("humaneval", "ifeval")}
     table = capability(made)
-    assert list(table) == ["science", "mathematics", "coding", "language"] and not table["science"]
+    assert list(table) == ["science", "mathematics", "coding", "writing", "language"] and not table["science"]
     (coding,), (language,) = table["coding"], table["language"]
     assert (coding["suite"], coding["figure"], coding["n"], coding["value"]) == ("humaneval", "pass@1", 4, 0.0)
     assert language["figure"] == "prompt_strict" and language["n"] == 6
@@ -256,6 +257,10 @@ def test_domains_and_targets(data, store, tiny_model, monkeypatch):
     assert rows["HumanEval"]["verdict"] == "missed" and rows["HumanEval"]["gap"] == pytest.approx(-0.99)
     assert rows["SWE-bench Verified"]["verdict"] == rows["MBPP"]["verdict"] == "not measured"
     assert {row["verdict"] for row in targets(Store(store.root / "nothing"))} == {"not measured"}
+    benchmark(store, Benchmark(max_tokens=2), "hard_choices", subject)
+    (own,) = [row for row in targets(store) if row["goal"] == "GPQA Diamond"]
+    assert (own["stand_in"], own["verdict"], own["n"]) == ("hard_choices", "own items only", 50)
+    assert own["gap"] == pytest.approx(own["value"] - 0.86)
 
 
 def test_consistency_makes_groups(store, tiny_model, monkeypatch):
@@ -299,3 +304,31 @@ def test_progress_is_told_in_items(tmp_path):
     meter.finish()
     assert math.isclose(sum(steps), 10) and all(step >= 0 for step in steps)
     assert Draft("x", tmp_path, Silent()).tokens == 0
+
+
+def dated(*days: str) -> list[Ask]:
+    return [Ask(str(i), "q", tags={"written": day}) for i, day in enumerate(days)]
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "kept"),
+    [(None, None, "012"), ("2026-02-01", None, "12"), (None, "2026-02-01", "01"), ("2026-01-31", "2026-02-28", "01"), ("2026-02-01", "2026-02-01", "1")],
+)  # fmt: skip
+def test_a_window_keeps_what_was_written_in_it(since, until, kept):
+    config = Benchmark(since=since, until=until)
+    found = within(dated("2026-01-31", "2026-02-01", "2026-03-05"), config.since, config.until, "x")
+    assert "".join(item.id for item in found) == kept
+    assert ("since" in config.settings, "until" in config.settings) == (since is not None, until is not None)
+
+
+def test_a_window_without_dates_or_rows_is_refused(data, store, tiny_model):
+    for window, items, said in (
+        ({"since": "2027-01-01"}, dated("2026-01-31"), "no item"), ({"since": "2026-01-01"}, [Ask("a", "q")], "does not say when"),
+        ({"since": "2026-02-01", "until": "2026-01-01"}, dated("2026-01-31"), "ends before"),
+    ):  # fmt: skip
+        config = Benchmark(**window)
+        with pytest.raises(ConfigError, match=said):
+            within(items, config.since, config.until, "x")
+    with pytest.raises(ConfigError, match="does not say when"):
+        benchmark(store, Benchmark(since="2026-01-01"), "truthfulqa", subject_of(tiny_model, store))
+    assert not list((store.root / "drafts").glob("*/"))

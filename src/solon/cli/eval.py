@@ -23,6 +23,7 @@ def attach(app: typer.Typer) -> None:
             "solon eval latest:base latest:aligned --suite bias --limit 50",
             "solon eval latest:aligned uncertainty --limit 200",
             "solon eval latest:aligned mt_bench --judge latest:base",
+            "solon eval latest:aligned dated_programs --since 2026-11-01",
             "solon eval targets",
             "solon eval power mmlu,gsm8k --limit 200 --difference 0.05",
         ),
@@ -35,7 +36,7 @@ def evaluate(
         typer.Argument(help="MODEL SUITE[,SUITE], or with --suite one or two models to compare, or `targets`, or `power SUITE`.", metavar="MODEL SUITE"),
     ] = None,
     suite: Annotated[
-        str | None, typer.Option("--suite", metavar="SUITE", help="Suites by name, with commas; `capability`, `bias`, `uncertainty` and `all` are several.")
+        str | None, typer.Option("--suite", metavar="SUITE", help="Suites by name, with commas; `capability`, `bias`, `uncertainty`, `own` and `all` are several.")
     ] = None,
     listing: Annotated[bool, typer.Option("--list", help="The suites: source, licence, how each is asked and scored.")] = False,
     limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="That many items, chosen by the seed.")] = None,
@@ -43,6 +44,8 @@ def evaluate(
     samples: Annotated[int, typer.Option("--samples", min=1, help="Draws an item, for pass@k.")] = 1,
     temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="Of draws where the suite fixes none.")] = 0.0,
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="At most so many tokens a reply.")] = None,
+    since: Annotated[str | None, typer.Option("--since", metavar="DATE", help="Only items written on that day or later, where a suite has dates.")] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="DATE", help="Only items written on that day or earlier.")] = None,
     judge: Annotated[str | None, typer.Option("--judge", metavar="MODEL", help="Grades open answers (mt_bench), never quantised.")] = None,
     difference: Annotated[float | None, typer.Option("--difference", metavar="SHARE", help="With `power`: how many items show it (0.05 is 5 points).")] = None,
     quantise: Quantise = "none",
@@ -60,9 +63,11 @@ def evaluate(
     if difference is not None:
         raise ConfigError("--difference goes with `power`", fix="solon eval power SUITE --difference SHARE")
     models, suites = _who(given, suite)
+    from solon.core.config import build
     from solon.stages.benchmark import Benchmark
 
-    config = Benchmark(limit=limit, seed=seed, samples=samples, temperature=temperature, max_tokens=max_tokens)
+    given_options = {"limit": limit, "seed": seed, "samples": samples, "temperature": temperature, "max_tokens": max_tokens, "since": since, "until": until}
+    config = build(Benchmark, given_options, "solon eval")
     _run(models, suites, config, judge, quantise, runs, json)
 
 
@@ -109,7 +114,7 @@ def _run(models: list[str], suites: list[str], config: Any, judge: str | None, q
         if changes:
             lost = f"{drop['suite']} {drop['figure']}, {100 * drop['lost']:.1f} % of what it was ({drop['plain']})" if drop else "none"
             typer.echo(f"largest drop: {lost}")
-        if all(any(cells[domain] for cells in domains.values()) for domain in DOMAINS):
+        if sum(any(cells[domain] for cells in domains.values()) for domain in DOMAINS) > 1:
             _domains(domains)
 
     emit({"models": told, "changes": changes, "group_changes": groups, "largest_drop": drop, "domains": domains}, json, human)
@@ -230,7 +235,7 @@ def _targets(runs: Any, json: bool) -> None:
     def human() -> None:
         cells = (
             (
-                row["goal"], _number(row["target"], True), row["model"] or "", row["n"] or "",
+                row["goal"] + (f", by {row['stand_in']}" if row["stand_in"] else ""), _number(row["target"], True), row["model"] or "", row["n"] or "",
                 "" if row["value"] is None else f"{_number(row['value'], True)} {_interval(row['ci'], True)}",
                 "" if row["gap"] is None else f"{100 * row['gap']:+.1f}", row["verdict"],
             )

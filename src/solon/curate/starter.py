@@ -37,6 +37,12 @@ SETS: dict[str, Set] = {
     "unanswerable": Set(forms.as_prompts, 1.0),
     "swaps": Set(forms.as_prompts, 1.0),
     "skills": Set(forms.as_prompts, 1.0),
+    "hard_choices": Set(forms.as_questions, 1.0),
+    "dated_programs": Set(forms.as_prompts, 1.0),
+    "repairs": Set(forms.as_prompts, 1.0),
+    "configs": Set(forms.as_prompts, 1.0),
+    "framework_programs": Set(forms.as_prompts, 1.0),
+    "creative": Set(forms.as_prompts, 1.0),
 }
 
 

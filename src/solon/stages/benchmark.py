@@ -11,6 +11,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from datetime import date
 from functools import cache, cached_property, partial
 from typing import Any
 
@@ -29,6 +30,7 @@ from solon.models.load import Model
 from solon.stages import models
 from solon.stages._benchmark_answers import answered
 from solon.stages._benchmark_scores import by_group, pictures, scored
+from solon.stages._benchmark_window import within
 from solon.text.template import encode_chat
 
 VERSION = 1
@@ -36,7 +38,8 @@ SHARD = 64  # items that a stopped call can lose
 BUNDLES = {
     "capability": ("mmlu", "gsm8k", "humaneval", "mbpp", "ifeval", "literature"),
     "bias": ("bbq", "crows_pairs", "winobias", "winogender", "stereoset", "swaps"),
-    "uncertainty": ("confidence", "confidence_mmlu", "confidence_stated", "truthfulqa", "unanswerable"), "all": (),
+    "uncertainty": ("confidence", "confidence_mmlu", "confidence_stated", "truthfulqa", "unanswerable"),
+    "own": ("hard_choices", "dated_programs", "repairs", "frameworks", "configs", "creative"), "all": (),
 }  # fmt: skip
 """Suites under one name; `all` stands for every suite that there is."""
 
@@ -45,13 +48,21 @@ class Benchmark(Config):
     """How much of a suite is asked, and how replies are drawn where the suite leaves that open.
 
     `limit` takes that many items (groups, where items belong together), chosen by the seed: a smaller limit's items are
-    among a larger one's."""
+    among a larger one's. `since` and `until` keep the items written on those days and between, where the suite has dates."""
 
     limit: int | None = Field(None, ge=1)
     seed: int = 0
     samples: int = Field(1, ge=1)
     temperature: float = Field(0.0, ge=0, le=5)
     max_tokens: int | None = Field(None, ge=1)
+    since: date | None = None
+    until: date | None = None
+
+    @property
+    def settings(self) -> Record:
+        """What artifacts record; nothing of a window that was not given, so that finished artifacts keep their ids."""
+        unset = {name for name in ("since", "until") if getattr(self, name) is None}
+        return self.model_dump(mode="json", exclude=unset)
 
 
 class Subject:
@@ -104,7 +115,7 @@ def benchmark(
     runner = sandbox() if "run" in used else None
     harm, head = harmfulness() if "harm" in used else (None, "")
     settings = {
-        "suite": name, "suite_version": suite.VERSION, **config.model_dump(mode="json"), **subject.form, "capped": capped,
+        "suite": name, "suite_version": suite.VERSION, **config.settings, **subject.form, "capped": capped,
         "data": {path: digest_of(path) for path in suite.FILES},
         **({"sandbox": runner is not None} if "run" in used else {}), **({"classifier": head} if "harm" in used else {}),
     }  # fmt: skip
@@ -154,8 +165,13 @@ def _build(
 
 
 def taken(items: list[Item], config: Benchmark, name: str, capped: bool, draft: Draft) -> list[Item]:
-    """The items that are asked: all, or as many groups as the limit says. A limit above the set's size is refused and
-    leaves nothing behind."""
+    """The items that are asked: those of the window, or as many groups of them as the limit says. A limit above the set's
+    size, or a window with nothing in it, is refused and leaves nothing behind."""
+    try:
+        items = within(items, config.since, config.until, name)
+    except ConfigError:
+        shutil.rmtree(draft.path)
+        raise
     units = list(dict.fromkeys(unit(item) for item in items))
     if config.limit is None:
         return items
