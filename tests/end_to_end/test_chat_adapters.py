@@ -105,8 +105,8 @@ def values(text: str) -> list[dict[str, Any]]:
 def test_a_chat_in_4_bits_runs_the_kernel_below_its_adapters(shelves, model_folder, tmp_path) -> None:
     settings = {"temperature": 0.0}
     adapters = [str(shelves / "one")]
-    talk = chat._open(str(model_folder), tmp_path, 4, 0, settings, "int4")
-    shelved = chat._open(str(model_folder), tmp_path, 4, 0, settings, "int4", adapters)
+    talk, _ = chat._open(str(model_folder), tmp_path, 4, 0, settings, "int4")
+    shelved, _ = chat._open(str(model_folder), tmp_path, 4, 0, settings, "int4", adapters)
     assert isinstance(talk.engine.packed["embed"], Int4)  # the table of words too
     if not kernels.ready():
         pytest.skip("no kernel here")
