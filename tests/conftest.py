@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # Before anything imports JAX. Tests that need an accelerator say so and choose it themselves.
@@ -12,7 +13,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-import pytest
+from solon.core import compiled
+
+# Most of the time of the tests is spent in compiling, the same programs in every process and every run (a fifth of it where they are kept).
+PROGRAMS = {**os.environ, "SOLON_COMPILED": os.environ.get("SOLON_COMPILED") or str(Path.home() / ".cache" / "solon" / "tests")}
+if compiled.keep(PROGRAMS):
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = PROGRAMS["JAX_COMPILATION_CACHE_DIR"]
+    os.environ |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
+
+import pytest  # noqa: E402
 
 if TYPE_CHECKING:
     from solon.models.load import Model
