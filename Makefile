@@ -36,7 +36,7 @@ test: $(VENV)/ready-test
 
 # Exit status 5 says that no test is marked so, which is no failure.
 slow: $(VENV)/ready-test
-	@$(BIN)/python -m pytest -m 'slow and not parity and not gpu' $(ARGS) || [ $$? -eq 5 ]
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m 'slow and not parity and not gpu' $(ARGS) || [ $$? -eq 5 ]
 
 parity: $(PARITY)/ready
 	@$(PARITY)/bin/python -m pytest -m 'parity and not gpu' $(ARGS)
