@@ -196,4 +196,62 @@ def test_a_batch_says_the_same_with_panels_and_without(monkeypatch: pytest.Monke
     monkeypatch.setattr(kernels, "ready", lambda name: False)
     plain = Engine(replace(tiny_model, params=low), slots=4)
     assert isinstance(plain.unrolled["blocks"][0]["q"], jax.Array)
-    assert swift.sample(asked, seed=3) == plain.sample(asked, seed=3)
+    for ours, theirs in zip(swift.sample(asked, seed=3), plain.sample(asked, seed=3), strict=True):
+        assert ours.tokens == theirs.tokens
+        np.testing.assert_allclose(ours.logprobs, theirs.logprobs, atol=1e-5)
+
+
+# Heads that fill a vector and that do not, more query heads than are read together, a prefix of whole and of broken blocks, a window
+# that cuts within the prefix, behind it, and that is one token; a size that two threads share.
+ATTENTION = (
+    # slots, key heads, query heads each, head size, room, room of the prefix, its tokens, window
+    (5, 3, 3, 64, 96, 32, 20, 0), (4, 1, 4, 256, 64, 0, 0, 0), (3, 2, 5, 24, 64, 32, 17, 11), (2, 1, 1, 8, 32, 0, 0, 3),
+    (6, 2, 6, 16, 96, 64, 50, 40), (6, 2, 2, 16, 96, 32, 32, 1), (45, 3, 3, 64, 384, 0, 0, 0),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ATTENTION)
+def test_the_kernel_attends(case: tuple[int, ...]) -> None:
+    """Against NumPy in float64, the weights rounded to bf16 as in training."""
+    if not kernels.attends(jnp.bfloat16):
+        pytest.skip("no C++ compiler, or no processor that the kernel for bf16 knows")
+    slots, heads, group, size, room, shared_room, prefix, window = case
+    low = lambda *shape: jnp.asarray(RNG.normal(size=shape), jnp.bfloat16)  # noqa: E731
+    q, k, v = low(slots, heads, group, size), low(slots, heads, size), low(slots, heads, size)
+    keys, values = low(slots, heads, room, size), low(slots, heads, room, size)
+    before = low(heads, shared_room, size), low(heads, shared_room, size)
+    place = jnp.asarray([0, room - 1, *RNG.integers(0, room, slots)][:slots])
+    pages = lambda k, v: (kernels.key_blocks(jnp.swapaxes(k, -1, -2)), kernels.value_blocks(v))  # noqa: E731
+    shared = kernels.Shared(*pages(*before), jnp.asarray(prefix))
+    program = jax.jit(lambda *given: kernels.attended(*given, shared, window))
+    out, *new = program(q, k, v, *pages(keys, values), place)
+    keys, values = (old.at[jnp.arange(slots), :, place].set(x) for old, x in ((keys, k), (values, v)))
+    for made, wanted in zip(new, pages(keys, values), strict=True):
+        np.testing.assert_array_equal(made, wanted)
+    for slot in range(slots):
+        for head in range(heads):
+            seen = [
+                np.concatenate([np.asarray(x, np.float64)[head, :prefix], np.asarray(y, np.float64)[slot, head, : place[slot] + 1]])
+                for x, y in zip(before, (keys, values), strict=True)
+            ]
+            near, values_near = (x[-window:] if window else x for x in seen)
+            scores = np.asarray(q[slot, head], np.float64) @ near.T
+            weights = np.exp(scores - scores.max(-1, keepdims=True))
+            weights = np.asarray(jnp.asarray(weights / weights.sum(-1, keepdims=True), jnp.bfloat16), np.float64)
+            # One weight on the border between two bf16 numbers may fall to the other side.
+            np.testing.assert_allclose(out[slot, head], weights @ values_near, rtol=0, atol=2e-3)
+            assert np.median(np.abs(out[slot, head] - weights @ values_near)) < 2e-6
+    again, *_ = program(q, k, v, *pages(keys, values), place)
+    np.testing.assert_array_equal(again, out)  # whoever takes which part
+
+
+def test_scores_that_differ_without_bound() -> None:
+    """A key that outweighs all others by hundreds takes all of the weight; none of it overflows."""
+    if not kernels.attends(jnp.bfloat16):
+        pytest.skip("no C++ compiler, or no processor that the kernel for bf16 knows")
+    keys = jnp.zeros((1, 1, 64, 8), jnp.bfloat16).at[0, 0, 3].set(500).at[0, 0, 5].set(-500)
+    values = jnp.asarray(RNG.normal(size=(1, 1, 64, 8)), jnp.bfloat16)
+    none = kernels.Shared(jnp.zeros((1, 0, 4, 32, 2), jnp.uint16), jnp.zeros((1, 0, 16, 8, 2), jnp.uint16), jnp.asarray(0))
+    new, lie = jnp.zeros((1, 1, 8)), (kernels.key_blocks(jnp.swapaxes(keys, -1, -2)), kernels.value_blocks(values))
+    out, *_ = kernels.attended(jnp.ones((1, 1, 1, 8)), new, new, *lie, jnp.asarray([40]), none, 0)
+    np.testing.assert_array_equal(out[0, 0, 0], values[0, 0, 3].astype(jnp.float32))

@@ -235,7 +235,7 @@ def test_what_cannot_be_sampled_is_refused(engine: Engine) -> None:
         engine.sample([good, Request([])])
     with pytest.raises(DataError, match=r"does not fit(.|\n)*250 tokens of prompt and 7 to make(.|\n)*256 in all"):
         engine.sample([good, Request([5] * 250, max_tokens=7)])
-    assert _Plan.of(engine.arch, [Request([5] * 250, max_tokens=6)], 4, 8).length >= 256  # just fits
+    assert _Plan.of(engine.arch, jnp.float32, [Request([5] * 250, max_tokens=6)], 4, 8).length >= 256  # just fits
 
 
 @pytest.mark.parametrize("kind", ["int8", "int4"])

@@ -24,7 +24,7 @@ from solon.models.architecture import LINEAR, Architecture, spec
 from solon.models.load import Model
 from solon.stages import recipe, sft
 from solon.stages.dpo import Dpo
-from solon.stages.fit import LATER, Early, Fit, write_result
+from solon.stages.fit import Early, Fit, write_result
 from solon.stages.gate import Gate, gate
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -47,7 +47,7 @@ def rows(count: int) -> list[dict[str, Any]]:
 def test_what_was_added_later_does_not_change_the_names_of_artifacts() -> None:
     assert Fit().model_dump(mode="json") == FIRST
     assert Dpo().model_dump(mode="json") == {**FIRST, "learning_rate": 2e-4, "beta": 0.1, "margin": 0.05}
-    assert set(Dpo.model_fields) == set(FIRST) | LATER | {"beta", "margin"}
+    assert set(Dpo.model_fields) == set(FIRST) | Fit.LATER | {"beta", "margin"}
     said = {"kind": "full", "steps": 7, "warmup_steps": 2, "betas": [0.8, 0.9], "clip": 0.5, "early": {"patience": 2}}
     dumped = build(Fit, said, "test").model_dump(mode="json")
     assert {name: dumped[name] for name in said} == said | {"early": Early(patience=2).model_dump()}

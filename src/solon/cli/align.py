@@ -46,8 +46,8 @@ def align(
     from solon.stages import recipe as recipes
     from solon.stages.plan import outside
 
-    for line in outside(recipes.load(recipe, list(overrides or []))):
-        note(f"outside the specification's ranges: {line}")
+    if trainings := outside(recipes.load(recipe, list(overrides or []))):
+        note(f"{', '.join(trainings)}: some settings lie outside the ranges of the 7B specification; --plan names them")
     place = store(runs, quiet=json)
     run = pipeline.align(str(recipe), list(overrides or []), place, place.progress)
     emit(summary(run), json, lambda: human(run))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from solon.core.errors import ConfigError, MissingError, nearest
 
@@ -15,6 +15,13 @@ class Config(BaseModel):
     """Base of every stage's configuration."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    LATER: ClassVar[frozenset[str]] = frozenset()
+    """Fields that came after artifacts had been made: a dump leaves them out at their defaults, so that these keep their ids."""
+
+    @model_serializer(mode="wrap")
+    def _without_later(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        usual = lambda name: getattr(self, name) == type(self).model_fields[name].default  # noqa: E731
+        return {name: value for name, value in dump(self).items() if name not in self.LATER or not usual(name)}
 
 
 C = TypeVar("C", bound=Config)

@@ -6,8 +6,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <memory>
+#include <vector>
 
 #include "xla/ffi/api/ffi.h"
 
@@ -218,6 +221,182 @@ ffi::Error multiply_rows(ffi::ThreadPool pool, ffi::Buffer<ffi::BF16> x, ffi::Bu
   return ffi::Error::Success();
 }
 
+constexpr int64_t COLUMNS = 4 * LANES;  // of a head, that are made together
+constexpr int64_t HEADS = 4;            // query heads of one key head, that share what was read
+constexpr float NEVER = -1e30f;
+
+// Tokens in blocks of WIDE, each key's numbers in pairs [blocks size/2 WIDE 2], values with two tokens side by side
+// [blocks WIDE/2 size 2]: products of pairs need no sums across lanes, and both lie in the order of reading.
+struct Seen {
+  const uint32_t *keys, *values;
+  int64_t from, to;  // those that count
+
+  int64_t length() const { return from < to ? (to + WIDE - 1) / WIDE * WIDE - from / WIDE * WIDE : 0; }  // in whole blocks
+};
+
+inline __mmask16 first(int64_t lanes) { return static_cast<__mmask16>((1u << std::clamp<int64_t>(lanes, 0, LANES)) - 1); }
+
+inline uint16_t rounded(float x) {  // to the nearest bf16, ties to the even one
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+inline __m256i rounded(__m512 x) {
+  const __m512i bits = _mm512_castps_si512(x), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i up = _mm512_add_epi32(_mm512_add_epi32(bits, odd), _mm512_set1_epi32(0x7fff));
+  return _mm512_cvtepi32_epi16(_mm512_srli_epi32(up, 16));
+}
+
+// e^x for x <= 0, to some 2 units in the last place: 2^n times a polynomial (Cephes' coefficients) of what is left.
+inline __m512 exponential(__m512 x) {
+  x = _mm512_max_ps(x, all(-100.0f));  // nothing, once it is rounded
+  const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, all(1.44269504088896341f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m512 r = _mm512_fnmadd_ps(n, all(-2.12194440e-4f), _mm512_fnmadd_ps(n, all(0.693359375f), x));
+  __m512 y = all(1.9875691500e-4f);
+  for (const float c : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f})
+    y = _mm512_fmadd_ps(y, r, all(c));
+  y = _mm512_fmadd_ps(y, _mm512_mul_ps(r, r), _mm512_add_ps(r, all(1.0f)));
+  return _mm512_scalef_ps(y, n);
+}
+
+// Scores of COUNT queries `[COUNT pairs]` with all keys of whole blocks; those that do not count get none.
+template <int64_t COUNT>
+void compare(const uint32_t* q, int64_t pairs, const Seen& seen, float* scores, int64_t stride) {
+  const int64_t begin = seen.from / WIDE;
+  for (int64_t block = begin; block * WIDE < seen.to; ++block) {
+    __m512 sum[COUNT][2];
+    for (auto& row : sum) row[0] = row[1] = zero();
+    const uint32_t* keys = seen.keys + block * pairs * WIDE;
+    for (int64_t k = 0; k < pairs; ++k, keys += WIDE) {
+      const __m512bh low = (__m512bh)_mm512_loadu_si512(keys), high = (__m512bh)_mm512_loadu_si512(keys + LANES);
+      for (int64_t g = 0; g < COUNT; ++g) {
+        const __m512bh pair = (__m512bh)_mm512_set1_epi32(q[g * pairs + k]);
+        sum[g][0] = _mm512_dpbf16_ps(sum[g][0], pair, low);
+        sum[g][1] = _mm512_dpbf16_ps(sum[g][1], pair, high);
+      }
+    }
+    for (int64_t half = 0; half < 2; ++half) {
+      const int64_t at = block * WIDE + half * LANES;
+      const __mmask16 counts = first(seen.to - at) & ~first(seen.from - at);
+      for (int64_t g = 0; g < COUNT; ++g)
+        write(scores + g * stride + at - begin * WIDE, _mm512_mask_mov_ps(all(NEVER), counts, sum[g][half]));
+    }
+  }
+}
+
+// Scores into weights in bf16, as in training. `count` is a multiple of LANES.
+void soften(float* scores, int64_t count, uint16_t* weights) {
+  __m512 top = all(NEVER), total = zero();
+  for (int64_t j = 0; j < count; j += LANES) top = _mm512_max_ps(top, read(scores + j));
+  const __m512 most = all(_mm512_reduce_max_ps(top));
+  for (int64_t j = 0; j < count; j += LANES) {
+    const __m512 made = exponential(_mm512_sub_ps(read(scores + j), most));
+    total = _mm512_add_ps(total, made);
+    write(scores + j, made);
+  }
+  const __m512 whole = all(_mm512_reduce_add_ps(total));
+  for (int64_t j = 0; j < count; j += LANES)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(weights + j), rounded(_mm512_div_ps(read(scores + j), whole)));
+}
+
+// Values by weights: `out [COUNT size]`.
+template <int64_t COUNT>
+void mix(const Seen* seen, const uint16_t* weights, int64_t stride, int64_t size, float* out) {
+  for (int64_t c = 0; c < size; c += COLUMNS) {
+    __m512 sum[COUNT][4];
+    __mmask16 mask[4];
+    for (int64_t v = 0; v < 4; ++v) {
+      mask[v] = first(size - c - v * LANES);
+      for (auto& row : sum) row[v] = zero();
+    }
+    const uint16_t* by = weights;
+    for (const Seen* part : {seen, seen + 1}) {
+      for (int64_t pair = part->from / WIDE * WIDE / 2; 2 * pair < part->to; ++pair, by += 2) {
+        __m512bh value[4];
+        for (int64_t v = 0; v < 4; ++v)
+          value[v] = (__m512bh)_mm512_maskz_loadu_epi32(mask[v], part->values + pair * size + c + v * LANES);
+        for (int64_t g = 0; g < COUNT; ++g) {
+          uint32_t both;
+          std::memcpy(&both, by + g * stride, sizeof both);
+          const __m512bh weight = (__m512bh)_mm512_set1_epi32(both);
+          for (int64_t v = 0; v < 4; ++v) sum[g][v] = _mm512_dpbf16_ps(sum[g][v], weight, value[v]);
+        }
+      }
+      by = weights + part->length();
+    }
+    for (int64_t g = 0; g < COUNT; ++g)
+      for (int64_t v = 0; v < 4; ++v) _mm512_mask_storeu_ps(out + g * size + c + v * LANES, mask[v], sum[g][v]);
+  }
+}
+
+// Up to HEADS query heads of one slot and one key head.
+template <int64_t COUNT>
+void look(const float* q, int64_t size, const Seen* seen, float* out) {
+  thread_local std::vector<float> scores;
+  thread_local std::vector<uint16_t> queries, weights;
+  const int64_t before = seen[0].length(), whole = before + seen[1].length();
+  scores.resize(COUNT * whole);
+  weights.resize(COUNT * whole);
+  queries.resize(COUNT * size);
+  for (int64_t i = 0; i < COUNT * size; ++i) queries[i] = rounded(q[i]);
+  const uint32_t* pairs = reinterpret_cast<const uint32_t*>(queries.data());
+  compare<COUNT>(pairs, size / 2, seen[0], scores.data(), whole);
+  compare<COUNT>(pairs, size / 2, seen[1], scores.data() + before, whole);
+  for (int64_t g = 0; g < COUNT; ++g) soften(scores.data() + g * whole, whole, weights.data() + g * whole);
+  mix<COUNT>(seen, weights.data(), whole, size, out);
+}
+
+using Look = void (*)(const float*, int64_t, const Seen*, float*);
+constexpr Look LOOKS[HEADS] = {look<1>, look<2>, look<3>, look<4>};
+
+// Each slot's one new token against the prefix that all share and the slot's own tokens, after its key and value were put at
+// their place. Only what is there is read, not the room.
+ffi::Error attend(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> q, ffi::Buffer<ffi::F32> k, ffi::Buffer<ffi::F32> v,
+                  ffi::Buffer<ffi::U16> keys, ffi::Buffer<ffi::U16> values, ffi::Buffer<ffi::S32> place,
+                  ffi::Buffer<ffi::U16> shared_keys, ffi::Buffer<ffi::U16> shared_values, ffi::Buffer<ffi::S32> shared,
+                  ffi::ResultBuffer<ffi::F32> out, ffi::ResultBuffer<ffi::U16> new_keys, ffi::ResultBuffer<ffi::U16> new_values,
+                  int64_t window) {
+  const auto asked = q.dimensions(), lie = keys.dimensions(), turned = values.dimensions(), before = shared_keys.dimensions();
+  if (asked.size() != 4 || lie.size() != 6 || turned.size() != 6 || before.size() != 5)
+    return ffi::Error::InvalidArgument("expected q [S k g h], keys [S k B h/2 32 2], values [S k B 16 h 2], shared keys [k B h/2 32 2]");
+  const int64_t slots = asked[0], heads = asked[1], group = asked[2], size = asked[3], room = lie[2] * WIDE, shared_room = before[1] * WIDE;
+  const auto numbers = [&](int64_t tokens) { return static_cast<size_t>(tokens * heads * size); };
+  if (lie[0] != slots || lie[1] != heads || 2 * lie[3] != size || lie[4] != WIDE || turned[4] != size || before[0] != heads ||
+      k.element_count() != numbers(slots) || v.element_count() != numbers(slots) || keys.element_count() != numbers(slots * room) ||
+      values.element_count() != numbers(slots * room) || shared_keys.element_count() != numbers(shared_room) ||
+      shared_values.element_count() != numbers(shared_room) || place.element_count() != static_cast<size_t>(slots) ||
+      shared.element_count() != 1 || out->element_count() != q.element_count())
+    return ffi::Error::InvalidArgument("the shapes of queries, keys and values do not fit each other");
+  if (new_keys->typed_data() != keys.typed_data() || new_values->typed_data() != values.typed_data())
+    return ffi::Error::InvalidArgument("keys and values are written where they lie");
+  const int64_t prefix = std::clamp<int64_t>(shared.typed_data()[0], 0, shared_room);
+  const float *queries = q.typed_data(), *fresh_key = k.typed_data(), *fresh_value = v.typed_data();
+  uint16_t *own_keys = new_keys->typed_data(), *own_values = new_values->typed_data();
+  const uint16_t *all_keys = shared_keys.typed_data(), *all_values = shared_values.typed_data();
+  const int32_t* places = place.typed_data();
+  float* made = out->typed_data();
+  share(pool, slots * heads, slots * heads * room * size, [=](int64_t part) {
+    const int64_t head = part % heads, at = std::clamp<int64_t>(places[part / heads], 0, room - 1);
+    uint16_t *mine_k = own_keys + part * room * size, *mine_v = own_values + part * room * size;
+    for (int64_t i = 0; i < size; ++i) {
+      mine_k[at / WIDE * WIDE * size + i / 2 * 2 * WIDE + at % WIDE * 2 + i % 2] = rounded(fresh_key[part * size + i]);
+      mine_v[at / 2 * 2 * size + 2 * i + at % 2] = rounded(fresh_value[part * size + i]);
+    }
+    const int64_t from = window ? std::max<int64_t>(0, prefix + at + 1 - window) : 0, skipped = std::min(from, prefix);
+    const auto words = [](const uint16_t* at) { return reinterpret_cast<const uint32_t*>(at); };
+    const int64_t theirs = head * shared_room * size;
+    const bool none = skipped == prefix;
+    const Seen seen[2] = {{words(all_keys + theirs), words(all_values + theirs), none ? 0 : skipped, none ? 0 : prefix},
+                          {words(mine_k), words(mine_v), from - skipped, at + 1}};
+    for (int64_t g = 0; g < group; g += HEADS) {
+      const int64_t place_of = (part * group + g) * size;
+      LOOKS[std::min(HEADS, group - g) - 1](queries + place_of, size, seen, made + place_of);
+    }
+  });
+  return ffi::Error::Success();
+}
+
 #endif
 
 }  // namespace
@@ -238,4 +417,21 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(solon_bf16_rows, multiply_rows,
                                   .Arg<ffi::Buffer<ffi::BF16>>()
                                   .Arg<ffi::Buffer<ffi::BF16>>()
                                   .Ret<ffi::Buffer<ffi::F32>>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(solon_attend, attend,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::U16>>()
+                                  .Arg<ffi::Buffer<ffi::U16>>()
+                                  .Arg<ffi::Buffer<ffi::S32>>()
+                                  .Arg<ffi::Buffer<ffi::U16>>()
+                                  .Arg<ffi::Buffer<ffi::U16>>()
+                                  .Arg<ffi::Buffer<ffi::S32>>()
+                                  .Ret<ffi::Buffer<ffi::F32>>()
+                                  .Ret<ffi::Buffer<ffi::U16>>()
+                                  .Ret<ffi::Buffer<ffi::U16>>()
+                                  .Attr<int64_t>("window"));
 #endif

@@ -23,10 +23,11 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from solon.core.adapters import DoRA
 from solon.core.compiled import OFF, own_folder
@@ -38,35 +39,53 @@ from solon.core.weights import Tree, Weight, rewrite
 SOURCE = Path(__file__).with_suffix(".cc")
 NAME = "solon_int4_row"
 MANY = "solon_bf16_rows"
-WIDE = 32  # outputs of one panel
+ATTEND = "solon_attend"
+WIDE = 32  # outputs of one panel, tokens of one block
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-w")
 PATIENCE = 120  # seconds that a compiler may take
+
+
+class Shared(NamedTuple):
+    """What all slots have seen before their own tokens: keys `[k B h/2 32 2]` and values `[k B 16 h 2]`, of which the first `length`
+    tokens count."""
+
+    keys: jax.Array
+    values: jax.Array
+    length: jax.Array
 
 
 @cache
 def ready(name: str = NAME) -> bool:
     """Is the kernel there? Builds it where it can be built; never raises.
 
-    The one for bf16 is for processors with AVX-512's products of bf16 and without tiles, for which XLA has something better.
+    Those for bf16 are for processors with AVX-512's products of bf16 and without tiles, for which XLA has something better.
     """
     off = os.environ.get("SOLON_KERNELS", "").lower() in OFF
     if off or sys.platform != "linux" or platform.machine() != "x86_64" or jax.default_backend() != "cpu":
         return False
-    if name == MANY and ("avx512_bf16" not in processor() or "amx_bf16" in processor()):
+    if name in (MANY, ATTEND) and ("avx512_bf16" not in processor() or "amx_bf16" in processor()):
         return False
     for _ in range(2):  # a library that a crash damaged is built again
         library = build()
         if library is None:
             return False
         try:
-            handler = getattr(ctypes.CDLL(str(library)), name)
-            jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler), platform="cpu")
-            return True
-        except (OSError, AttributeError):
+            handler = getattr(ctypes.CDLL(str(library)), name, None)
+        except OSError:
             with suppress(OSError):
                 library.unlink()
+            continue
+        if handler is None:  # the compiler did not know this processor's products
+            return False
+        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler), platform="cpu")
+        return True
     return False
+
+
+def reads_rows(dtype: Any) -> bool:
+    """Does a kernel multiply several rows by matrices of this type?"""
+    return dtype == jnp.bfloat16 and ready(MANY)
 
 
 def build(flags: Sequence[str] = FLAGS, root: Path | None = None) -> Path | None:
@@ -93,6 +112,44 @@ def build(flags: Sequence[str] = FLAGS, root: Path | None = None) -> Path | None
     except (OSError, RuntimeError, ValueError, subprocess.SubprocessError):
         return None
     return library
+
+
+def attends(dtype: Any) -> bool:
+    """Does a kernel read keys and values of this type?"""
+    return dtype == jnp.bfloat16 and ready(ATTEND)
+
+
+def attended(
+    q: jax.Array, k: jax.Array, v: jax.Array, keys: jax.Array, values: jax.Array, place: jax.Array, shared: Shared, window: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """One new token a slot against what it has seen: `q [S k g h]` -> the same shape, float32, and the pages with the new key and
+    value `[S k h]` at `place [S]`.
+
+    `keys` `[S k B h/2 32 2]` and `values` `[S k B 16 h 2]` hold the bits of bf16 numbers (`key_blocks`, `value_blocks`) and are
+    written where they lie. `window` is how far back is seen, 0 all the way. Queries and weights are rounded to bf16 as in training.
+    """
+    made = jax.ShapeDtypeStruct(q.shape, F32), *(jax.ShapeDtypeStruct(x.shape, jnp.uint16) for x in (keys, values))
+    call = jax.ffi.ffi_call(ATTEND, made, input_output_aliases={3: 1, 4: 2})
+    given = (q.astype(F32), k.astype(F32), v.astype(F32), keys, values, place.astype(jnp.int32), shared.keys, shared.values)
+    out, keys, values = call(*given, shared.length.reshape(1).astype(jnp.int32), window=np.int64(window))
+    return out, keys, values
+
+
+def key_blocks(keys: jax.Array) -> jax.Array:
+    """Bits of bf16 keys `[... h L]` as the kernel reads them: `[... L/32 h/2 32 2]`, uint16."""
+    *lead, size, length = keys.shape
+    halves = _bits(keys).reshape(*lead, size // 2, 2, length // WIDE, WIDE)
+    return jnp.moveaxis(halves, (-4, -3, -2, -1), (-3, -1, -4, -2))
+
+
+def value_blocks(values: jax.Array) -> jax.Array:
+    """Bits of bf16 values `[... L h]` as the kernel reads them: `[... L/32 16 h 2]`, uint16."""
+    *lead, length, size = values.shape
+    return jnp.swapaxes(_bits(values).reshape(*lead, length // WIDE, WIDE // 2, 2, size), -1, -2)
+
+
+def _bits(x: jax.Array) -> jax.Array:
+    return jax.lax.bitcast_convert_type(x.astype(jnp.bfloat16), jnp.uint16)
 
 
 @jax.tree_util.register_dataclass
@@ -198,10 +255,10 @@ def _panels(array: jax.Array, n_in: int) -> jax.Array:
 
 
 def in_panels(spec: Tree, params: Tree) -> Tree:
-    """The same weights with every plain bf16 matrix that `spec` knows in panels; unchanged where no kernel reads them."""
+    """The same weights with every plain bf16 matrix that `spec` knows in panels, for where `reads_rows` says that they are read."""
 
     def one(_: str, w: Weight, leaf: Any) -> Any:
         plain = not is_leaf(leaf) and leaf.dtype == jnp.bfloat16
         return InPanels.of(leaf, len(w.ins)) if plain else leaf
 
-    return rewrite(one, "", spec, params) if ready(MANY) else params
+    return rewrite(one, "", spec, params)

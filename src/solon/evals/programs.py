@@ -6,8 +6,28 @@ import ast
 import warnings
 from collections.abc import Sequence
 
-from solon.evals.asking import Graded, Means
-from solon.evals.code import checked, pass_at
+from solon.core.records import Sample, user
+from solon.evals.asking import Ask, Graded, Means, Said
+from solon.evals.code import checked, code_of, pass_at
+
+FENCED = "\n\nReply with the Python code in one fenced block."
+
+
+def asked(one: Sample, *tags: str) -> Ask:
+    """A problem of ours as it is asked, with those of its tags by which figures are sliced."""
+    return Ask(
+        id=one.id,
+        prompt=user(one.prompt[-1].content + FENCED),
+        reference=one.reference,
+        max_tokens=512,
+        chance={"pass@1": 0.0},
+        tags={tag: one.tags[tag] for tag in tags},
+    )
+
+
+def graded_fenced(item: Ask, answer: Said, means: Means) -> Graded:
+    """The first fenced block of each draw against the hidden tests."""
+    return graded_programs([code_of(draw[-1]) for draw in answer.draws], item.reference["tests"], means)
 
 
 def graded_programs(programs: Sequence[str], test: str, means: Means) -> Graded:

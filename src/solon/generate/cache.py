@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from solon.core.dense import bmm
+from solon.core.kernels import WIDE, Shared, attended, attends, key_blocks, value_blocks
 from solon.core.taps import Taps
 from solon.core.weights import Tree
 from solon.models.architecture import Architecture
@@ -39,6 +40,19 @@ class Pages(NamedTuple):
         return Pages(jnp.pad(self.k, (*[none] * (self.k.ndim - 1), more)), jnp.pad(self.v, (*[none] * (self.v.ndim - 2), more, none)))
 
 
+class Blocks(NamedTuple):
+    """Keys `[S k L/32 h/2 32 2]` and values `[S k L/32 16 h 2]` of one layer as bits of bf16 numbers: half the memory of `Pages`, in
+    the order in which a kernel reads them, up to each row's last token and not to the end of the room (docs/design/018)."""
+
+    k: jax.Array
+    v: jax.Array
+
+    @classmethod
+    def of(cls, pages: Pages) -> Blocks:
+        """The same keys and values."""
+        return cls(key_blocks(pages.k), value_blocks(pages.v))
+
+
 class Prefix(NamedTuple):
     """What all prompts begin with: its pages (`L` is `P`, no `S`), of which the first `length` places count. `P` is rounded up
     and the length is no part of a program's shape, so that one compiled program serves prefixes of many lengths."""
@@ -48,6 +62,11 @@ class Prefix(NamedTuple):
 
     def layer(self, place: int) -> Pages | None:
         return None if self.pages is None else Pages(self.pages.k[place], self.pages.v[place])
+
+    def blocks(self, arch: Architecture, place: int) -> Blocks:
+        """As `layer`, for a cache of `Blocks`."""
+        page = self.layer(place)
+        return _no_blocks(arch, arch.kv_heads) if page is None else Blocks.of(page)
 
 
 def cache_dtype(low: Any) -> Any:
@@ -60,6 +79,19 @@ def empty(arch: Architecture, slots: int, length: int, dtype: Any) -> list[Pages
     many = (slots, arch.kv_heads)
     keys, values = (*many, arch.head_dim, length), (*many, length, arch.head_dim)
     return [Pages(jnp.zeros(keys, dtype), jnp.zeros(values, dtype)) for _ in range(arch.layers)]
+
+
+def fastest(arch: Architecture, slots: int, length: int, low: Any) -> list[Pages] | list[Blocks]:
+    """As `empty`, in the form that decodes fastest here a model that computes in `low`: for the kernel where there is one.
+    `length` is a multiple of 32."""
+    if attends(low) and not arch.attn_softcap and arch.head_dim % 2 == 0:
+        return [_no_blocks(arch, slots, arch.kv_heads, blocks=length // WIDE) for _ in range(arch.layers)]
+    return empty(arch, slots, length, cache_dtype(low))
+
+
+def _no_blocks(arch: Architecture, *lead: int, blocks: int = 0) -> Blocks:
+    shapes = (arch.head_dim // 2, WIDE, 2), (WIDE // 2, arch.head_dim, 2)
+    return Blocks(*(jnp.zeros((*lead, blocks, *shape), jnp.uint16) for shape in shapes))
 
 
 def prefix_of(arch: Architecture, params: Tree, tokens: Sequence[int]) -> Prefix:
@@ -96,6 +128,11 @@ def attend_cached(
         kv = k.shape[2]
         # Rounded to the training type first, so that sampler and trainer see the same numbers.
         q, k, v = (x.astype(low).astype(kept) for x in (q * query_scale(arch), k, v))
+        if isinstance(own, Blocks):
+            one = (q.reshape(b, kv, n // kv, h), k[:, 0], v[:, 0])
+            everyone = Shared(prefix.k, prefix.v, prefix_length)
+            mixed, *new = attended(*one, *own, positions_bt[:, 0] - prefix_length, everyone, arch.window if local else 0)
+            return mixed.reshape(b, t, n, h), Blocks(*new)
         q = q.reshape(b, t, kv, n // kv, h).transpose(0, 2, 3, 1, 4)  # [b k g t h]
         k, v = k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3)
         if decoding:

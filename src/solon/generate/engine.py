@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 import jax
@@ -18,14 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from solon.core.adapters import Choice, mixed
+from solon.core.bits import as_bits, sliceable
 from solon.core.dense import is_leaf, merge
 from solon.core.errors import ConfigError, DataError
-from solon.core.kernels import beside, by_row, in_panels
+from solon.core.kernels import beside, by_row, in_panels, reads_rows
 from solon.core.keys import seed_of
 from solon.core.quantise import dequantise, size
 from solon.core.records import Reply
 from solon.core.weights import Tree, Weight, unstack
-from solon.generate.cache import Pages, Prefix, attend_cached, cache_dtype, empty, prefix_of
+from solon.generate.cache import Blocks, Pages, Prefix, attend_cached, fastest, prefix_of
 from solon.generate.sample import Enabled, Settings, choose
 from solon.models.architecture import Architecture, spec
 from solon.models.block import compute_dtype, logits, run, unembedding
@@ -36,6 +38,7 @@ UNPACKED = 1 << 30  # bytes: up to here, weights of 8 and 4 bits are unpacked on
 PAUSE = 8  # tokens between two looks at which rows have finished
 SHORTEST_PREFIX = 16
 PREFILL_ROWS = (16, 4)  # prompts read at once; fewer are filled up, so that few programs are compiled
+PREFILL_TOKENS = 1024  # more at once are no faster a token and take new memory (docs/log.md)
 ENOUGH = 4  # free slots that are worth an interruption
 
 
@@ -58,7 +61,7 @@ class Request:
 class Slots(NamedTuple):
     """What the device knows of every slot: `[S]` each, caches one per layer."""
 
-    caches: list[Pages]
+    caches: list[Pages] | list[Blocks]
     token: jax.Array
     position: jax.Array
     alive: jax.Array
@@ -92,31 +95,39 @@ class Engine:
             params = mixed(params, jnp.asarray(mixture([None] * 2)))  # one mixture for all rows would be merged for good
         self.packed = jax.tree.map(jnp.asarray, merge(params, beside))
         self.stacked = unpacked(self.packed)
+        self.looped = sliceable(self.stacked)
         self.stop_ids = jnp.array(sorted(self.tokenizer.stop_ids) or [-1], jnp.int32)
 
     @cached_property
     def unrolled(self) -> Tree:
         """The weights that decode several rows at once."""
-        made, known = self._plain, spec(self.arch)
-        made["blocks"] = [in_panels(known["blocks"], block) for block in made["blocks"]]
-        if "unembed" in made:
-            made["unembed"] = in_panels(Weight("embed -> vocab"), made["unembed"])
+        made, known = self._layers(), spec(self.arch)
+        if self._in_panels:
+            made["blocks"] = [in_panels(known["blocks"], block) for block in made["blocks"]]
+            if "unembed" in made:
+                made["unembed"] = in_panels(Weight("embed -> vocab"), made["unembed"])
         return made
 
     @cached_property
     def alone(self) -> Tree:
         """The weights that decode one row: it waits for memory, so packed ones are the faster if a kernel reads them."""
         swift = by_row(self.packed)
-        return self._plain if swift is self.packed else self._unrolled(swift)
+        if swift is not self.packed:
+            return self._unrolled(swift)
+        return self._layers() if self._in_panels else self.unrolled
 
     @property
-    def _plain(self) -> dict[str, Tree]:
-        """Layer by layer, as XLA multiplies it."""
+    def _in_panels(self) -> bool:
+        return reads_rows(compute_dtype(self.stacked))
+
+    def _layers(self) -> dict[str, Tree]:
+        """One by one, as XLA multiplies them."""
         made = self._unrolled(self.stacked)
         table = unembedding(self.arch, self.stacked)
         if not is_leaf(table) and table.dtype == jnp.bfloat16:
             # The product with a transposed bf16 table takes ten times as long on a CPU as with one that lies so in memory.
             made["unembed"] = jnp.asarray(np.ascontiguousarray(table))
+            made["embed"] = as_bits(made["embed"])  # only rows of it are read now
         return made
 
     def _unrolled(self, params: Tree) -> dict[str, Tree]:
@@ -146,8 +157,8 @@ class Engine:
         if not requests:
             return
         self._check(requests)
-        plan = _Plan.of(self.arch, [*requests, *others], self.slots, pause, share=not self.mixture)
-        prefix = prefix_of(self.arch, self.stacked, requests[0].prompt[: plan.prefix])
+        plan = _Plan.of(self.arch, compute_dtype(self.stacked), [*requests, *others], self.slots, pause, share=not self.mixture)
+        prefix = prefix_of(self.arch, self.looped, requests[0].prompt[: plan.prefix])
         slots = _vacant(self.arch, plan, compute_dtype(self.stacked))
         waiting = deque(sorted(range(len(requests)), key=lambda i: (plan.bucket(requests[i]), i)))
         rows: list[_Row | None] = [None] * plan.slots
@@ -183,10 +194,11 @@ class Engine:
             return slots
         while free and waiting:
             wanted = min(len(free), len(waiting))
-            size = next((n for n in PREFILL_ROWS if n <= wanted), PREFILL_ROWS[-1])
+            widths = [plan.bucket(requests[i]) for i in islice(waiting, wanted)]
+            size = together(widths)
             taken = [waiting.popleft() for _ in range(min(size, wanted))]
             places, free = free[: len(taken)], free[len(taken) :]
-            width = max(plan.bucket(requests[i]) for i in taken)
+            width = max(widths[: len(taken)])
             tokens = np.zeros((size, width), np.int32)
             lengths = np.ones(size, np.int32)
             for line, i in enumerate(taken):
@@ -199,7 +211,7 @@ class Engine:
             keys = jax.random.key_data(jax.vmap(jax.random.key)(jnp.array([seed_of(seed, *r.key) for r in given], jnp.uint32)))
             settings = Settings(*(jnp.array([getattr(r, name) for r in given]) for name in Settings._fields))
             left = jnp.array([r.max_tokens for r in given], jnp.int32)
-            pages = _read(self.arch, self._chosen(self.stacked, given), prefix, tokens)
+            pages = _read(self.arch, self._chosen(self.looped, given), prefix, tokens)
             last = tokens[np.arange(size), lengths - 1]
             at = jnp.array(places)
             caches = [_write(cache, pages, layer, at) for layer, cache in enumerate(slots.caches)]
@@ -255,6 +267,12 @@ def unpacked(params: Tree, most: int = UNPACKED) -> Tree:
     return plain(params) if size(jax.eval_shape(plain, params)) <= most else params
 
 
+def together(widths: Sequence[int]) -> int:
+    """How many of the prompts that wait, by their widths in tokens, are read at once."""
+    fits = lambda n: max(widths[:n]) * n <= PREFILL_TOKENS  # noqa: E731
+    return next((n for n in PREFILL_ROWS if n <= len(widths) and fits(n)), PREFILL_ROWS[-1] if fits(PREFILL_ROWS[-1]) else 1)
+
+
 @dataclass(frozen=True)
 class _Plan:
     """The shapes of one run, from the requests alone."""
@@ -266,7 +284,7 @@ class _Plan:
     enabled: Enabled
 
     @classmethod
-    def of(cls, arch: Architecture, requests: Sequence[Request], slots: int, pause: int, share: bool = True) -> _Plan:
+    def of(cls, arch: Architecture, low: Any, requests: Sequence[Request], slots: int, pause: int, share: bool = True) -> _Plan:
         for request in requests:
             total = len(request.prompt) + request.max_tokens
             if not len(request.prompt):
@@ -282,7 +300,7 @@ class _Plan:
             any(r.temperature > 0 for r in requests),
         )  # fmt: skip
         length = _rounded(longest, 128)
-        a_slot = 8 * arch.layers * arch.kv_heads * arch.head_dim * length  # keys and values, float32
+        a_slot = size(jax.eval_shape(lambda: fastest(arch, 1, length, low)))
         room = max(CACHE_BYTES // a_slot, 1)
         return cls(shared, length, min(slots, _power(len(requests)), room), pause, enabled)
 
@@ -317,7 +335,7 @@ def _vacant(arch: Architecture, plan: _Plan, low: Any) -> Slots:
     # One buffer each: they are donated to the programs, and a buffer can be given away only once.
     settings = Settings(jnp.zeros(n), jnp.zeros(n, jnp.int32), jnp.ones(n), jnp.zeros(n))
     keys = jnp.zeros((n, *jax.random.key_data(jax.random.key(0)).shape), jnp.uint32)
-    caches = empty(arch, n, plan.length, cache_dtype(low))
+    caches = fastest(arch, n, plan.length, low)
     token, position, left = jnp.zeros(n, jnp.int32), jnp.full(n, plan.prefix, jnp.int32), jnp.zeros(n, jnp.int32)
     return Slots(caches, token, position, jnp.zeros(n, bool), left, keys, settings)
 
@@ -331,9 +349,12 @@ def _read(arch: Architecture, params: Tree, prefix: Prefix, tokens: jax.Array) -
 
 
 @partial(jax.jit, donate_argnums=0)
-def _write(cache: Pages, pages: Pages, layer: int, places: jax.Array) -> Pages:
+def _write(cache: Pages | Blocks, pages: Pages, layer: int, places: jax.Array) -> Pages | Blocks:
     """Put one layer's part of prompts that were read into their slots. A program for one layer compiles in no time."""
     width = pages.length
+    if isinstance(cache, Blocks):
+        new = Blocks.of(Pages(pages.k[layer], pages.v[layer]))
+        return Blocks(*(old.at[places, :, : x.shape[2]].set(x, mode="drop") for old, x in zip(cache, new, strict=True)))
     k = cache.k.at[places, :, :, :width].set(pages.k[layer].astype(cache.k.dtype), mode="drop")
     return Pages(k, cache.v.at[places, :, :width].set(pages.v[layer].astype(cache.v.dtype), mode="drop"))
 
@@ -358,7 +379,7 @@ def _decode(
 ) -> tuple[Slots, jax.Array, jax.Array, jax.Array]:
     """Up to `pause` more tokens for every living slot: tokens and log-probabilities `[S pause]`, and how many `[S]`."""
     count = slots.token.shape[0]
-    shared = [prefix.layer(i) for i in range(arch.layers)]
+    shared = [prefix.blocks(arch, i) if isinstance(slots.caches[i], Blocks) else prefix.layer(i) for i in range(arch.layers)]
 
     def step(state: Any) -> Any:
         i, s, out, logprobs = state

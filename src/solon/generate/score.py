@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from solon.core.bits import sliceable
 from solon.core.dense import merge
 from solon.core.errors import DataError
 from solon.core.taps import Taps
@@ -52,8 +53,9 @@ def token_scores(arch: Architecture, params: Tree, packed: Batch) -> jax.Array:
 def row_logprobs(model: Model, rows: Sequence[Tokens], progress: Progress | None = None) -> list[np.ndarray]:
     """Log-probability (nats) of each learned token of each row, in order."""
     out: list[np.ndarray] = [np.zeros(0, np.float32)] * len(rows)
+    params = sliceable(model.params)
     for group, packed in batches(rows, model.arch.context):
-        logp = np.asarray(token_scores(model.arch, model.params, packed))
+        logp = np.asarray(token_scores(model.arch, params, packed))
         present = packed.weight_n > 0
         for number, i in enumerate(group):
             out[i] = logp[present & (packed.sequence_n == number)]
@@ -84,12 +86,12 @@ def reply_features(
     at three quarters of the depth) the mean over the learned tokens, then for each layer the last token."""
     depth = model.arch.layers
     chosen = tuple(layers if layers is not None else (depth // 2, 3 * depth // 4))
-    out = np.zeros((len(rows), 2 * len(chosen) * model.arch.embed), np.float32)
+    out, params = np.zeros((len(rows), 2 * len(chosen) * model.arch.embed), np.float32), sliceable(model.params)
     for group, packed in batches(rows, model.arch.context):
         owner = np.full(packed.tokens_bt.shape, len(packed.last_s), np.int32)
         flat = owner.reshape(-1)
         flat[packed.place_n[packed.weight_n > 0] + 1] = packed.sequence_n[packed.weight_n > 0]
-        out[group] = np.asarray(_states(model.arch, chosen, model.params, packed, jnp.asarray(owner)))[: len(group)]
+        out[group] = np.asarray(_states(model.arch, chosen, params, packed, jnp.asarray(owner)))[: len(group)]
         if progress:
             progress(sum(len(rows[i].ids) for i in group))
     return out
@@ -120,8 +122,7 @@ def option_logprobs(
     """
     if not prompts or not options:
         return np.zeros((len(prompts), len(options)))
-    params = merge(model.params)
-    arch = model.arch
+    arch, params = model.arch, sliceable(merge(model.params))
     rows = [(i, j, [*prompt, *option]) for i, prompt in enumerate(prompts) for j, option in enumerate(options)]
     if not all(map(len, prompts)):
         raise DataError("a prompt is empty", fix="give at least one token; models with a BOS token always have one")

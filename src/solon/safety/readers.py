@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from solon.core.bits import sliceable
 from solon.core.errors import ConfigError, ModelError
 from solon.core.taps import Taps
 from solon.core.weights import Tree
@@ -85,7 +86,7 @@ class ModelReader:
         # The layers above are cut off: they would be computed for nothing.
         depth = self.layer + 1
         self._arch = replace(model.arch, layers=depth, local_layers=model.arch.local_layers[:depth])
-        self._params = {**model.params, "blocks": jax.tree.map(lambda w: w[:depth], model.params["blocks"])}
+        self._params = sliceable({**model.params, "blocks": jax.tree.map(lambda w: w[:depth], model.params["blocks"])})
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from solon.core.artifacts import Record
+from solon.core.bits import sliceable
 from solon.core.quantise import size
 from solon.core.weights import Tree, unstack
 from solon.learn import lora, trainer
@@ -67,7 +68,7 @@ def prepared(model: Model, config: Fit) -> tuple[Step, Record]:
     """A step of this fine-tuning, and its costs that need no clock."""
     arch = model.arch
     params = attached(arch, config.frozen(model), config)
-    trained, frozen = lora.adapter(params, config.targets), lora.emptied(params, config.targets)
+    trained, frozen = lora.adapter(params, config.targets), sliceable(lora.emptied(params, config.targets))
     del params
     optimise = trainer.optimiser(trainer.Plan(steps=10, learning_rate=config.learning_rate, decay=config.decay))
     state = optimise.init(trained)

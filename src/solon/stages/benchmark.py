@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import date
 from functools import cache, cached_property, partial
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -50,6 +50,8 @@ class Benchmark(Config):
     `limit` takes that many items (groups, where items belong together), chosen by the seed: a smaller limit's items are
     among a larger one's. `since` and `until` keep the items written on those days and between, where the suite has dates."""
 
+    LATER: ClassVar[frozenset[str]] = frozenset({"since", "until"})
+
     limit: int | None = Field(None, ge=1)
     seed: int = 0
     samples: int = Field(1, ge=1)
@@ -57,12 +59,6 @@ class Benchmark(Config):
     max_tokens: int | None = Field(None, ge=1)
     since: date | None = None
     until: date | None = None
-
-    @property
-    def settings(self) -> Record:
-        """What artifacts record; nothing of a window that was not given, so that finished artifacts keep their ids."""
-        unset = {name for name in ("since", "until") if getattr(self, name) is None}
-        return self.model_dump(mode="json", exclude=unset)
 
 
 class Subject:
@@ -115,7 +111,7 @@ def benchmark(
     runner = sandbox() if "run" in used else None
     harm, head = harmfulness() if "harm" in used else (None, "")
     settings = {
-        "suite": name, "suite_version": suite.VERSION, **config.settings, **subject.form, "capped": capped,
+        "suite": name, "suite_version": suite.VERSION, **config.model_dump(mode="json"), **subject.form, "capped": capped,
         "data": {path: digest_of(path) for path in suite.FILES},
         **({"sandbox": runner is not None} if "run" in used else {}), **({"classifier": head} if "harm" in used else {}),
     }  # fmt: skip

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from solon.core.artifacts import Artifact, Draft, Record, Store
 from solon.core.config import Config
@@ -47,6 +47,8 @@ class Evaluate(Config):
     """How many held-out items of each kind are used, and how replies are drawn. With `harm` the safety classifier scores each
     reply, too."""
 
+    LATER: ClassVar[frozenset[str]] = frozenset({"harm"})
+
     red_team: int = Field(120, ge=1)
     benign: int = Field(100, ge=1)
     helpful: int = Field(60, ge=1)
@@ -55,11 +57,6 @@ class Evaluate(Config):
     passages: int = Field(48, ge=1)
     draw: Draw = Draw(temperature=0.7, max_tokens=64)
     harm: bool = False
-
-    @model_serializer(mode="wrap")
-    def _unchanged(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """`harm` was added later and is left out where it is off, so that finished artifacts keep their ids."""
-        return {name: value for name, value in dump(self).items() if name != "harm" or value}
 
 
 @dataclass(frozen=True)

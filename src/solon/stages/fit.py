@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import numpy as np
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from solon.core.artifacts import Draft, Record
+from solon.core.bits import sliceable
 from solon.core.config import Config
 from solon.core.errors import DataError, StorageError
 from solon.core.keys import seed_of
@@ -29,10 +30,6 @@ from solon.models.load import Model
 from solon.stages._safety_readings import reader
 
 EARLY = "early.json"
-LATER = frozenset({
-    "kind", "quantise", "ranks", "steps", "warmup_steps", "betas", "clip", "early", "keep", "token_weights",
-    "principle_weights", "nll", "gradients", "remat",
-})  # fmt: skip
 Count = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -43,6 +40,8 @@ class Early(Config):
 
     With `safety` so many of the prompts laid aside are answered and scored by the safety classifier at each reading: it is
     written beside the loss and decides nothing."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"safety"})
 
     patience: int = Field(0, ge=0)
     every: int = Field(50, ge=1)
@@ -55,11 +54,6 @@ class Early(Config):
         if self.safety and not self.patience:
             raise ValueError("`safety` is read with the held-out loss, which no patience leaves unread; give a patience")
         return self
-
-    @model_serializer(mode="wrap")
-    def _unchanged(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """As that of `Fit`."""
-        return {name: value for name, value in dump(self).items() if name != "safety" or value}
 
 
 class Fit(Config):
@@ -76,6 +70,11 @@ class Fit(Config):
     Without `remat` every layer's inner states are kept for the backward pass: some third less to compute, and more memory
     (`solon align --plan` and `solon sweep remat=true,false` say how much).
     """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({
+        "kind", "quantise", "ranks", "steps", "warmup_steps", "betas", "clip", "early", "keep", "token_weights", "principle_weights", "nll",
+        "gradients", "remat",
+    })  # fmt: skip
 
     kind: Literal["lora", "rslora", "dora", "bottleneck", "ia3", "full"] = "lora"
     quantise: Literal["none", "int8", "int4"] = "none"
@@ -148,12 +147,6 @@ class Fit(Config):
             return {**fields, "targets": lora.TARGETS[fields["kind"]]}
         return fields
 
-    @model_serializer(mode="wrap")
-    def _unchanged(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What was added later is left out where it is at its default, so that finished artifacts keep their ids."""
-        usual = lambda name: getattr(self, name) == type(self).model_fields[name].default  # noqa: E731
-        return {name: value for name, value in dump(self).items() if name not in LATER or not usual(name)}
-
     def frozen(self, model: Model) -> Tree:
         """The weights that the adapter is put on."""
         return model.params if self.quantise == "none" else quantise(spec(model.arch), model.params, self.quantise)
@@ -208,7 +201,7 @@ class Course:
         """Train a fresh adapter on top of the model; `options` are those of `trainer.train`."""
         config = self.config
         params = config.attached(self.model, self.seed)
-        fresh, frozen = lora.adapter(params, config.targets), lora.emptied(params, config.targets)
+        fresh, frozen = lora.adapter(params, config.targets), sliceable(lora.emptied(params, config.targets))
         del params
 
         def with_adapter(trained: Tree, frozen: Tree, batch: Any, key: jax.Array) -> Any:

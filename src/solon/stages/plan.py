@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from solon.core.artifacts import Record
+from solon.core.bits import sliceable
 from solon.core.errors import ConfigError, MissingError
 from solon.core.mesh import mesh, placed
 from solon.core.quantise import quantise
@@ -147,7 +148,7 @@ def _bytes(tree: Tree, places: Tree) -> int:
 def _compiled(arch: Architecture, fit: Fit, params: Tree, places: Tree, where: Mesh, lines: int) -> Any:
     """The gradient of one micro-batch, compiled for the mesh and not run."""
     shaped = jax.tree.map(lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), params, places)
-    trained, frozen = lora.adapter(shaped, fit.targets), lora.emptied(shaped, fit.targets)
+    trained, frozen = lora.adapter(shaped, fit.targets), sliceable(lora.emptied(shaped, fit.targets))
 
     def gradient(trained: Tree, frozen: Tree, batch: Batch) -> Any:
         return jax.value_and_grad(lambda t: sft.loss(arch, lora.put(frozen, t), batch, remat=fit.remat)[0])(trained)
@@ -176,6 +177,8 @@ def remarks(fit: Fit) -> list[str]:
     told = []
     for name, (low, high) in USUAL.items():
         value = getattr(fit, name)
+        if name == "steps" and not value:
+            continue  # the epochs decide
         if not low <= value <= high:
             usual = f"{low:g}" if low == high else f"{low:g} to {high:g}"
             told.append(f"{name} {value:g}, specification {usual}")
@@ -183,8 +186,5 @@ def remarks(fit: Fit) -> list[str]:
 
 
 def outside(recipe: Recipe) -> list[str]:
-    """A line for each training of a recipe whose settings leave the specification's ranges; those that leave them alike share one."""
-    alike: dict[str, list[str]] = {}
-    for name in ("helpful", "sl", "dpo"):
-        alike.setdefault("; ".join(remarks(getattr(recipe, name))), []).append(name)
-    return [f"{' and '.join(names)}: {said}" for said, names in alike.items() if said]
+    """The trainings of a recipe whose settings leave the specification's ranges."""
+    return [name for name in ("helpful", "sl", "dpo") if remarks(getattr(recipe, name))]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from solon.core.config import Config, build, override, read_yaml
 from solon.stages.answers import Answers
@@ -58,11 +58,10 @@ class Wanted(Config):
     guard: bool = False
 
 
-LATER = {"sift": Sift(), "evidence": Wanted()}
-
-
 class Recipe(Config):
     """Everything that decides the outcome of `solon align`."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"sift", "evidence"})
 
     name: str
     description: str = ""
@@ -85,11 +84,6 @@ class Recipe(Config):
     release: Release = Release()
     sift: Sift = Sift()
     evidence: Wanted = Wanted()
-
-    @model_serializer(mode="wrap")
-    def _unchanged(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What was added later is left out where it is at its default, so that runs keep their ids."""
-        return {name: value for name, value in dump(self).items() if getattr(self, name) != LATER.get(name)}
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:

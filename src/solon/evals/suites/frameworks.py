@@ -3,10 +3,8 @@ sandbox."""
 
 from __future__ import annotations
 
-from solon.core.records import user
-from solon.evals.asking import Ask, Card, Data, Graded, Means, Room, Said
-from solon.evals.code import code_of
-from solon.evals.programs import graded_programs
+from solon.evals.asking import Ask, Card, Data, Room
+from solon.evals.programs import asked, graded_fenced
 
 VERSION = 1
 NEEDS = ("run",)
@@ -22,22 +20,8 @@ CARD = Card(
     domain="coding",
     slices=("framework",),
 )
-FORM = "\n\nReply with the Python code in one fenced block."
+grade = graded_fenced
 
 
 def items(data: Data, seed: int, room: Room) -> list[Ask]:
-    return [
-        Ask(
-            id=one.id,
-            prompt=user(one.prompt[-1].content + FORM),
-            reference=one.reference,
-            max_tokens=512,
-            chance={"pass@1": 0.0},
-            tags={"framework": one.tags["framework"]},
-        )
-        for one in data[FILES[0]]
-    ]
-
-
-def grade(item: Ask, answer: Said, means: Means) -> Graded:
-    return graded_programs([code_of(draw[-1]) for draw in answer.draws], item.reference["tests"], means)
+    return [asked(one, "framework") for one in data[FILES[0]]]
