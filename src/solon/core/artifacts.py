@@ -339,13 +339,16 @@ def peak_bytes() -> int:
 
 
 def environment() -> Record:
-    """Versions and hardware that a figure may depend on."""
+    """Versions, hardware and kernels that a figure may depend on."""
     import jax
+
+    from solon.core import kernels  # here, since it is slow to import
 
     device = jax.devices()[0]
     return {
         "python": platform.python_version(), "jax": jax.__version__, "solon": version("solon"),
         "device": device.device_kind, "processor": _processor(), "cores": os.cpu_count(), "commit": _commit(),
+        "kernels": " ".join(filter(kernels.ready, kernels.NAMES)) or "none",
     }  # fmt: skip
 
 

@@ -40,6 +40,7 @@ SOURCE = Path(__file__).with_suffix(".cc")
 NAME = "solon_int4_row"
 MANY = "solon_bf16_rows"
 ATTEND = "solon_attend"
+NAMES = (NAME, MANY, ATTEND)
 WIDE = 32  # outputs of one panel, tokens of one block
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-w")

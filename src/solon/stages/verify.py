@@ -72,8 +72,8 @@ def _tried(job: Callable[[Artifact], Record], one: Artifact) -> Record:
 
 def _elsewhere(one: Artifact) -> str:
     then, now = one.evidence["environment"], environment()
-    changed = [f"{name} {then[name]} then, {now[name]} now" for name in ("jax", "device", "processor") if then[name] != now[name]]
-    return "made elsewhere: " + ", ".join(changed) if changed else ""
+    told = [name for name in ("jax", "device", "processor", "kernels") if name in then and then[name] != now[name]]
+    return "made elsewhere: " + ", ".join(f"{name} {then[name]} then, {now[name]} now" for name in told) if told else ""
 
 
 def _training(one: Artifact, steps: int, store: Store) -> Record:
