@@ -31,7 +31,7 @@ from solon.stages import guarding, models
 from solon.stages._redteam_page import page
 from solon.stages.sampling import Draw
 
-VERSION = 2
+VERSION = 3
 ROUND = 128  # attempts; what a killed campaign can lose
 SUFFIX = "suffix"
 EVEN, HUNT, REPLAY = "even", "hunt", "regression"
@@ -113,8 +113,8 @@ def redteam(
         inputs |= {"guard": measuring.id} if measuring else {}
 
     def build(draft: Draft) -> None:
-        target = models.resolve(subject, store)
-        other = lambda: target if models.source(attacker, store) == source else models.resolve(attacker, store)  # noqa: E731
+        target = models.resolve(subject, store, work="batches")
+        other = lambda: target if models.source(attacker, store) == source else models.resolve(attacker, store, work="batches")  # noqa: E731
         # No time limits and nothing kept: figures must not depend on the machine's load, and nobody is served.
         guard = guarding.opened(store, subject, target, keep=lambda record: None, limits={})[0] if guarded else None
         run(Campaign(config, target, other, found, grade or by_rules, draft, guard), families)
