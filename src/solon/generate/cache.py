@@ -84,9 +84,19 @@ def empty(arch: Architecture, slots: int, length: int, dtype: Any) -> list[Pages
 def fastest(arch: Architecture, slots: int, length: int, low: Any) -> list[Pages] | list[Blocks]:
     """As `empty`, in the form that decodes fastest here a model that computes in `low`: for the kernel where there is one.
     `length` is a multiple of 32."""
-    if attends(low) and not arch.attn_softcap and arch.head_dim % 2 == 0:
+    if _in_blocks(arch, low):
         return [_no_blocks(arch, slots, arch.kv_heads, blocks=length // WIDE) for _ in range(arch.layers)]
     return empty(arch, slots, length, cache_dtype(low))
+
+
+def room(arch: Architecture, longest: int, low: Any) -> int:
+    """Places of a slot for so many tokens: powers of two, so that few programs are compiled, where those behind the last token cost
+    nothing but memory; else multiples of 128."""
+    return max(256, 1 << (longest - 1).bit_length()) if _in_blocks(arch, low) else -(-longest // 128) * 128
+
+
+def _in_blocks(arch: Architecture, low: Any) -> bool:
+    return attends(low) and not arch.attn_softcap and arch.head_dim % 2 == 0
 
 
 def _no_blocks(arch: Architecture, *lead: int, blocks: int = 0) -> Blocks:

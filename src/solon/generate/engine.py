@@ -27,7 +27,7 @@ from solon.core.keys import seed_of
 from solon.core.quantise import dequantise, size
 from solon.core.records import Reply
 from solon.core.weights import Tree, Weight, unstack
-from solon.generate.cache import Blocks, Pages, Prefix, attend_cached, fastest, prefix_of
+from solon.generate.cache import Blocks, Pages, Prefix, attend_cached, fastest, prefix_of, room
 from solon.generate.sample import Enabled, Settings, choose
 from solon.models.architecture import Architecture, spec
 from solon.models.block import compute_dtype, logits, run, unembedding
@@ -157,7 +157,20 @@ class Engine:
         if not requests:
             return
         self._check(requests)
-        plan = _Plan.of(self.arch, compute_dtype(self.stacked), [*requests, *others], self.slots, pause, share=not self.mixture)
+        plan = self._plan([*requests, *others], pause)
+        if plan.slots < min(self.slots, len(requests)) and not others:
+            for part in by_room(requests):
+                for i, reply, new in self._drawn([requests[j] for j in part], seed, progress, self._plan([requests[j] for j in part], pause)):
+                    yield part[i], reply, new
+        else:
+            yield from self._drawn(requests, seed, progress, plan)
+
+    def _plan(self, requests: Sequence[Request], pause: int) -> _Plan:
+        return _Plan.of(self.arch, compute_dtype(self.stacked), requests, self.slots, pause, share=not self.mixture)
+
+    def _drawn(
+        self, requests: Sequence[Request], seed: int, progress: Callable[[int], None] | None, plan: _Plan
+    ) -> Iterator[tuple[int, Reply | None, list[int]]]:
         prefix = prefix_of(self.arch, self.looped, requests[0].prompt[: plan.prefix])
         slots = _vacant(self.arch, plan, compute_dtype(self.stacked))
         waiting = deque(sorted(range(len(requests)), key=lambda i: (plan.bucket(requests[i]), i)))
@@ -273,6 +286,14 @@ def together(widths: Sequence[int]) -> int:
     return next((n for n in PREFILL_ROWS if n <= len(widths) and fits(n)), PREFILL_ROWS[-1] if fits(PREFILL_ROWS[-1]) else 1)
 
 
+def by_room(requests: Sequence[Request]) -> list[list[int]]:
+    """Places of requests that need about as much room as each other: a few long ones would leave slots for few of the short ones."""
+    groups: dict[int, list[int]] = {}
+    for place, request in enumerate(requests):
+        groups.setdefault(_power(len(request.prompt) + request.max_tokens), []).append(place)
+    return [groups[room] for room in sorted(groups)]
+
+
 @dataclass(frozen=True)
 class _Plan:
     """The shapes of one run, from the requests alone."""
@@ -299,10 +320,10 @@ class _Plan:
             max(r.top_k for r in requests), any(r.top_p < 1 for r in requests), any(r.min_p > 0 for r in requests),
             any(r.temperature > 0 for r in requests),
         )  # fmt: skip
-        length = _rounded(longest, 128)
+        length = room(arch, longest, low)
         a_slot = size(jax.eval_shape(lambda: fastest(arch, 1, length, low)))
-        room = max(CACHE_BYTES // a_slot, 1)
-        return cls(shared, length, min(slots, _power(len(requests)), room), pause, enabled)
+        most = max(CACHE_BYTES // a_slot, 1)
+        return cls(shared, length, min(slots, _power(len(requests)), most), pause, enabled)
 
     def bucket(self, request: Request) -> int:
         return _bucket(len(request.prompt) - self.prefix)
