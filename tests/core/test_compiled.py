@@ -112,6 +112,7 @@ print(json.dumps([np.asarray(x).tobytes().hex(), len(hits), len(list(folder.glob
 """
 
 
+@pytest.mark.slow
 @linux
 def test_what_comes_from_the_folder_computes_the_same_bytes(tmp_path: Path) -> None:
     """Without it, cold, again, and again after every entry was broken: one result, and no word on standard error."""

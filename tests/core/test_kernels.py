@@ -99,6 +99,7 @@ def tiny_packed(tiny_model: Model) -> Callable[[], Engine]:
     return lambda: Engine(replace(tiny_model, params=quantise(spec(tiny_model.arch), tiny_model.params, "int4", "")))
 
 
+@pytest.mark.slow
 def test_a_damaged_library_is_built_again(tmp_path: Path) -> None:
     if not kernels.ready():
         pytest.skip("no kernel here")

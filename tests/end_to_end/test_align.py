@@ -200,6 +200,7 @@ def test_wrong_evidence_is_told_before_anything_is_made(store, recipe_file, solo
     assert sorted(store.root.glob("*/*")) == before
 
 
+@pytest.mark.slow
 def test_no_judge_reaches_the_bar(run, store, recipe_file, solon):
     overrides = ["feedback.below=stop", "feedback.bar=1.0", 'feedback.judges=[{"kind": "self"}]']
     shown = solon("align", recipe_file, *overrides, "--runs", store.root)

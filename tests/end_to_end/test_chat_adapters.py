@@ -119,6 +119,7 @@ def test_a_chat_in_4_bits_runs_the_kernel_below_its_adapters(shelves, model_fold
     assert np.abs(single.params["blocks"]["q"].array() - talk.engine.packed["blocks"]["q"].array()).max() > 0.1
 
 
+@pytest.mark.slow
 def test_a_chain_of_trained_adapters_is_one_on_the_shelf(model_folder, tmp_path) -> None:
     store, model = Store(tmp_path), load(str(model_folder))
 

@@ -143,6 +143,7 @@ def trained(base: Any, size: float) -> Any:
     return lora.put(params, jax.tree.map(lambda x: jnp.asarray(rng.normal(0, size, x.shape), jnp.float32), lora.adapter(params)))
 
 
+@pytest.mark.slow
 def test_the_cost_of_merging_is_the_divergence_of_whole_logits() -> None:
     base = quantise(spec(STUDENT), PARAMS, "int4")
     params = trained(base, 0.2)

@@ -113,6 +113,7 @@ def test_rows_and_tokens_count_by_their_weights() -> None:
     jax.tree.map(np.testing.assert_array_equal, ones, sft_graded(PARAMS, packed(ROWS))[0])  # weight 1 is the plain loss
 
 
+@pytest.mark.slow
 def test_keeping_near_adds_the_divergence_from_what_it_was() -> None:
     adapted = lora.attach(ARCH, PARAMS, rank=2, alpha=4, seed=1)
     moved = jax.tree.map(lambda x: x + 0.1 * np.float32(np.sin(np.arange(x.size)).reshape(x.shape)), lora.adapter(adapted))

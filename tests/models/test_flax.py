@@ -62,6 +62,7 @@ def test_the_module_is_the_function(name: str) -> None:
     np.testing.assert_array_equal(call(module, TOKENS), jit_forward(arch, tree, TOKENS)[0])
 
 
+@pytest.mark.slow
 def test_an_nnx_optimiser_trains_it() -> None:
     arch, tree = tiny("gemma3")
     module = Decoder(arch, tree)
@@ -92,6 +93,7 @@ def test_a_module_has_shapes_without_memory() -> None:
     assert params(ghost)["blocks"]["gate"].shape == (2, 24, 40)
 
 
+@pytest.mark.slow
 def test_adapters_alone_can_be_trained() -> None:
     arch, tree = tiny("llama")
     adapted = attach(arch, tree, rank=2, alpha=4.0, seed=0, targets=("q", "down"))

@@ -313,6 +313,7 @@ assert named(odd)["blocks/q"].spec == PartitionSpec(None, "data", None, None), n
 """
 
 
+@pytest.mark.slow
 def test_eight_devices_equal_one() -> None:
     source = Path(__file__).parents[2] / "src"
     env = os.environ | {"XLA_FLAGS": FLAGS, "JAX_PLATFORMS": "cpu"}
