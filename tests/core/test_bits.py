@@ -55,6 +55,19 @@ def test_below_an_adapter_and_through_its_gradient(tiny_model: Model) -> None:
     assert all(np.abs(x).max() > 0 for x in jax.tree.leaves(other[1]))
 
 
+def test_a_chain_with_nothing_in_its_adapters(tiny_model: Model) -> None:
+    """What a training holds of DoRA over a trained LoRA: its lengths stay, and nothing below it is read."""
+    arch = tiny_model.arch
+    params = lora.attach(arch, lora.attach(arch, low(tiny_model.params), rank=2, alpha=4.0, seed=0), rank=2, alpha=4.0, seed=1, kind="dora")
+    hollow = lora.emptied(params)
+    made = sliceable(hollow)["blocks"]["q"]
+    assert isinstance(made.base.base, Bits)
+    np.testing.assert_array_equal(made.norm, hollow["blocks"]["q"].norm)
+    tokens = jnp.asarray(RNG.integers(0, arch.vocab, (2, 16)))
+    one, other = (hidden(arch, lora.put(tree, lora.adapter(params)), tokens) for tree in (hollow, sliceable(hollow)))
+    np.testing.assert_array_equal(one, other)
+
+
 def test_no_program_makes_a_copy_of_the_stack(tiny_model: Model) -> None:
     arch, params = tiny_model.arch, low(tiny_model.params)
     program = jax.jit(partial(hidden, arch))

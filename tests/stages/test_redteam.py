@@ -248,7 +248,7 @@ def test_what_a_guard_says_instead_is_never_a_success(tiny_model):
 
 @pytest.mark.slow
 def test_a_guarded_campaign_has_a_name_of_its_own_and_stands_beside_the_other(tiny_model, tmp_path, monkeypatch):
-    monkeypatch.setattr(stage.models, "resolve", lambda name, store: tiny_model)
+    monkeypatch.setattr(stage.models, "resolve", lambda name, store, work: tiny_model)
     monkeypatch.setattr(stage.models, "source", lambda name, store: name)
     monkeypatch.setattr(stage.models, "published", lambda name, store: name)
     stops = guard_of(asked=lambda text: float(len(text) % 2))
