@@ -15,7 +15,8 @@ from solon.core.errors import DataError
 from solon.core.quantise import quantise, size
 from solon.core.records import Reply
 from solon.core.weights import abstract, unstack
-from solon.generate.engine import Engine, Request, _decode, _Plan, shared_prefix, unpacked
+from solon.generate import engine as module
+from solon.generate.engine import Engine, Request, _decode, _Plan, by_room, shared_prefix, together, unpacked
 from solon.generate.score import row_logprobs
 from solon.learn import lora
 from solon.models.architecture import Architecture, spec
@@ -268,3 +269,37 @@ def test_shared_prefix() -> None:
     assert shared_prefix([row, row[:20]], spare=3) == 17
     assert shared_prefix([row, [*row[:15], 99]]) == 0  # too short to be worth it
     assert shared_prefix([row]) == 0 and shared_prefix([]) == 0
+
+
+def test_long_requests_leave_the_short_ones_their_slots(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where memory is short they are drawn in groups, and every reply is the one that it would be alone."""
+    rng = np.random.default_rng(3)
+    asked = [Request(rng.integers(3, 200, n).tolist(), key=("k", i), max_tokens=6) for i, n in enumerate([5, 200, 9, 3, 210, 7])]
+    assert by_room(asked) == [[0, 2, 3, 5], [1, 4]]
+    plenty = Engine(model, slots=8)
+    whole = plenty.sample(asked, seed=1)
+    slots = []
+    drawn = Engine._drawn
+    monkeypatch.setattr(Engine, "_drawn", lambda self, part, seed, progress, plan: slots.append((len(part), plan.slots)) or drawn(self, part, seed, progress, plan))
+    monkeypatch.setattr(module, "CACHE_BYTES", 3 * size(module.cache_for(model.arch, 1, 256, jnp.float32)))
+    tight = Engine(model, slots=8).sample(asked, seed=1)
+    assert [count for count, _ in slots] == [4, 2]
+    assert [reply.tokens for reply in tight] == [reply.tokens for reply in whole]
+    assert plenty.sample([], seed=1) == []
+
+
+@pytest.mark.parametrize(("widths", "rows"), [([32] * 20, 16), ([64] * 16, 16), ([64] * 15 + [128], 4), ([256] * 9, 4), ([320] * 9, 1), ([32] * 3, 4), ([512], 1)])
+def test_so_many_prompts_are_read_at_once(widths: list[int], rows: int) -> None:
+    assert together(widths) == rows
+
+
+def test_a_bf16_batch_behind_a_prefix_is_what_the_trainer_computes(model: Model) -> None:
+    """With the kernel for attention where there is one: windows, a prefix and several key heads, to bf16's rounding."""
+    low = replace(model, params=jax.tree.map(lambda x: x.astype(jnp.bfloat16) if x.ndim > 2 else x, model.params))
+    rng = np.random.default_rng(4)
+    before = rng.integers(3, 200, 40).tolist()
+    asked = [Request(before + rng.integers(3, 200, n).tolist(), key=("k", i), max_tokens=30) for i, n in enumerate([3, 50, 9, 33])]
+    replies = Engine(low, slots=4).sample(asked, seed=1)
+    rows = [Tokens([*one.prompt, *reply.tokens], [False] * len(one.prompt) + [True] * len(reply.tokens)) for one, reply in zip(asked, replies, strict=True)]
+    gaps = np.concatenate([np.abs(np.array(reply.logprobs) - logp) for reply, logp in zip(replies, row_logprobs(low, rows), strict=True)])
+    assert gaps.size == 120 and gaps.mean() < 0.03 and gaps.max() < 0.3, (gaps.mean(), gaps.max())

@@ -1,6 +1,6 @@
-// Products for XLA on an x86 CPU, where its own are far from what the machine gives (docs/design/018): one row times a matrix of
-// 4-bit codes (core/quantise.py, Int4), and a few dozen rows times a bf16 matrix that lies in the order of reading. Built by
-// core/kernels.py on the machine that runs it.
+// Work for XLA on an x86 CPU, where its own programs are far from what the machine gives (docs/design/018): one row times a matrix of
+// 4-bit codes (core/quantise.py, Int4), a few dozen rows times a bf16 matrix that lies in the order of reading, and attention of one
+// new token a row over bf16 keys and values. Built by core/kernels.py on the machine that runs it.
 
 #include <immintrin.h>
 
@@ -174,6 +174,9 @@ ffi::Error multiply(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<f
 
 constexpr int64_t WIDE = 2 * LANES, TALL = 12;  // outputs and rows whose sums stay in registers
 
+// The first so many lanes.
+inline __mmask16 first(int64_t lanes) { return static_cast<__mmask16>((1u << std::clamp<int64_t>(lanes, 0, LANES)) - 1); }
+
 struct Rows {
   const uint32_t* x;       // [rows pairs]: two bf16 inputs each
   const uint32_t* panels;  // [panels pairs 32]: two bf16 weights of one output each
@@ -197,11 +200,10 @@ void tile(const Rows& all, int64_t from, int64_t panel) {
     }
   }
   const int64_t left = std::min(WIDE, all.outs - panel * WIDE);
-  const auto mask = [](int64_t lanes) { return static_cast<__mmask16>((1u << std::clamp<int64_t>(lanes, 0, LANES)) - 1); };
   for (int64_t r = 0; r < COUNT; ++r) {
     float* to = all.out + (from + r) * all.outs + panel * WIDE;
-    _mm512_mask_storeu_ps(to, mask(left), sum[r][0]);
-    _mm512_mask_storeu_ps(to + LANES, mask(left - LANES), sum[r][1]);
+    _mm512_mask_storeu_ps(to, first(left), sum[r][0]);
+    _mm512_mask_storeu_ps(to + LANES, first(left - LANES), sum[r][1]);
   }
 }
 
@@ -233,8 +235,6 @@ struct Seen {
 
   int64_t length() const { return from < to ? (to + WIDE - 1) / WIDE * WIDE - from / WIDE * WIDE : 0; }  // in whole blocks
 };
-
-inline __mmask16 first(int64_t lanes) { return static_cast<__mmask16>((1u << std::clamp<int64_t>(lanes, 0, LANES)) - 1); }
 
 inline uint16_t rounded(float x) {  // to the nearest bf16, ties to the even one
   uint32_t bits;

@@ -1,5 +1,5 @@
-"""Products by kernels of our own, where XLA's are far from what the machine gives: one row times a matrix in 4 bits, and a few
-dozen rows times one in bf16.
+"""Kernels of our own, where XLA's programs are far from what the machine gives: one row times a matrix in 4 bits, a few dozen rows
+times one in bf16, and attention of one new token a row over bf16 keys and values.
 
 `kernels.cc` is built by the C++ compiler of the machine that runs it (a few seconds, once) and kept in
 `~/.cache/solon/kernels`, one folder for each kind of processor. Without a compiler, outside Linux on x86 with AVX2 (not tried), or

@@ -81,7 +81,7 @@ def empty(arch: Architecture, slots: int, length: int, dtype: Any) -> list[Pages
     return [Pages(jnp.zeros(keys, dtype), jnp.zeros(values, dtype)) for _ in range(arch.layers)]
 
 
-def fastest(arch: Architecture, slots: int, length: int, low: Any) -> list[Pages] | list[Blocks]:
+def cache_for(arch: Architecture, slots: int, length: int, low: Any) -> list[Pages] | list[Blocks]:
     """As `empty`, in the form that decodes fastest here a model that computes in `low`: for the kernel where there is one.
     `length` is a multiple of 32."""
     if _in_blocks(arch, low):

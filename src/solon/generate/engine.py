@@ -27,7 +27,7 @@ from solon.core.keys import seed_of
 from solon.core.quantise import dequantise, size
 from solon.core.records import Reply
 from solon.core.weights import Tree, Weight, unstack
-from solon.generate.cache import Blocks, Pages, Prefix, attend_cached, fastest, prefix_of, room
+from solon.generate.cache import Blocks, Pages, Prefix, attend_cached, cache_for, prefix_of, room
 from solon.generate.sample import Enabled, Settings, choose
 from solon.models.architecture import Architecture, spec
 from solon.models.block import compute_dtype, logits, run, unembedding
@@ -95,7 +95,7 @@ class Engine:
             params = mixed(params, jnp.asarray(mixture([None] * 2)))  # one mixture for all rows would be merged for good
         self.packed = jax.tree.map(jnp.asarray, merge(params, beside))
         self.stacked = unpacked(self.packed)
-        self.looped = sliceable(self.stacked)
+        self.looped = sliceable(self.stacked)  # the same memory, for programs that loop over layers
         self.stop_ids = jnp.array(sorted(self.tokenizer.stop_ids) or [-1], jnp.int32)
 
     @cached_property
@@ -159,9 +159,10 @@ class Engine:
         self._check(requests)
         plan = self._plan([*requests, *others], pause)
         if plan.slots < min(self.slots, len(requests)) and not others:
-            for part in by_room(requests):
-                for i, reply, new in self._drawn([requests[j] for j in part], seed, progress, self._plan([requests[j] for j in part], pause)):
-                    yield part[i], reply, new
+            for places in by_room(requests):
+                part = [requests[place] for place in places]
+                for i, reply, new in self._drawn(part, seed, progress, self._plan(part, pause)):
+                    yield places[i], reply, new
         else:
             yield from self._drawn(requests, seed, progress, plan)
 
@@ -290,8 +291,8 @@ def by_room(requests: Sequence[Request]) -> list[list[int]]:
     """Places of requests that need about as much room as each other: a few long ones would leave slots for few of the short ones."""
     groups: dict[int, list[int]] = {}
     for place, request in enumerate(requests):
-        groups.setdefault(_power(len(request.prompt) + request.max_tokens), []).append(place)
-    return [groups[room] for room in sorted(groups)]
+        groups.setdefault(max(128, _power(len(request.prompt) + request.max_tokens)), []).append(place)
+    return [groups[length] for length in sorted(groups)]
 
 
 @dataclass(frozen=True)
@@ -321,7 +322,7 @@ class _Plan:
             any(r.temperature > 0 for r in requests),
         )  # fmt: skip
         length = room(arch, longest, low)
-        a_slot = size(jax.eval_shape(lambda: fastest(arch, 1, length, low)))
+        a_slot = size(jax.eval_shape(lambda: cache_for(arch, 1, length, low)))
         most = max(CACHE_BYTES // a_slot, 1)
         return cls(shared, length, min(slots, _power(len(requests)), most), pause, enabled)
 
@@ -356,7 +357,7 @@ def _vacant(arch: Architecture, plan: _Plan, low: Any) -> Slots:
     # One buffer each: they are donated to the programs, and a buffer can be given away only once.
     settings = Settings(jnp.zeros(n), jnp.zeros(n, jnp.int32), jnp.ones(n), jnp.zeros(n))
     keys = jnp.zeros((n, *jax.random.key_data(jax.random.key(0)).shape), jnp.uint32)
-    caches = fastest(arch, n, plan.length, low)
+    caches = cache_for(arch, n, plan.length, low)
     token, position, left = jnp.zeros(n, jnp.int32), jnp.full(n, plan.prefix, jnp.int32), jnp.zeros(n, jnp.int32)
     return Slots(caches, token, position, jnp.zeros(n, bool), left, keys, settings)
 
