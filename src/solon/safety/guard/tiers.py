@@ -6,11 +6,13 @@ above (`Judge`), because what a principle is belongs to another part.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 from solon.core.errors import DataError, ModelError
-from solon.core.records import Conversation
-from solon.safety.classifier import Classifier, Score
+from solon.core.records import Conversation, Message
+from solon.safety.classifier import Classifier
 from solon.safety.guard import injection
 from solon.safety.guard.cascade import Judge
 from solon.safety.guard.reading import readings
@@ -22,7 +24,7 @@ from solon.safety.readers import Reader
 LONGEST = 100_000
 """Characters of the longest text that is looked at. A longer one fails, and so is stopped."""
 SHORTEST = 500
-"""Characters below which a text is not cut any more: what is too long then is the request before it."""
+"""Characters below which a reply is not cut any more: what is too long then is the request before it."""
 
 
 def asked(turns: Conversation) -> str:
@@ -31,41 +33,58 @@ def asked(turns: Conversation) -> str:
 
 
 def by_classifier(classifier: Classifier) -> Judge:
-    """The text classifier: a user's turn by the worst of its readings, a reply in its context. Text that is too long to be
-    read at once is read in halves, so that nothing goes unread behind a long beginning."""
-
-    def read(turns: Conversation) -> Score:
-        one = classifier.score([turns])[0]
-        *before, last = turns
-        middle = len(last.content) // 2
-        if not one.truncated or middle < SHORTEST:
-            return one
-        halves = (last.content[:middle], last.content[middle:])
-        return max((read((*before, replace(last, content=half))) for half in halves), key=lambda half: half.harm)
+    """The text classifier: a user's turn by the worst of its readings, a reply in its context. Of a short reply that is
+    not read to its end, the request before it is what is too long; that was looked at before it was answered."""
 
     def judge(turns: Conversation) -> Opinion:
         *before, last = turns
-        _bounded(last.content)
-        said = [last.content] if last.role == "assistant" else readings(last.content)
-        worst = max((read((*before, replace(last, content=text))) for text in said), key=lambda one: one.harm)
+        read = lambda text: classifier.score([(*before, replace(last, content=text))])[0]  # noqa: E731
+        worst = _worst(read, last, SHORTEST if last.role == "assistant" else 0)
         return Opinion(min(worst.harm, 1.0), category_of(asked(turns), worst.categories))
 
     return judge
 
 
+@dataclass(frozen=True)
+class _Heard:
+    """What a probe says of a text, and whether its end was not read."""
+
+    harm: float
+    truncated: bool = False
+
+
 def by_probe(reader: Reader, head: Head) -> Judge:
-    """A head on the running model's hidden states, read over the whole of the last turn; the worst window counts."""
+    """A head on the running model's hidden states, read over the whole of the last turn; the worst window counts, and of a
+    user's turn the worst of its readings."""
     expected = (head.facts.get("digest"), head.facts.get("settings"))
     if expected != (reader.digest, dict(reader.settings)):
         raise ModelError("the probe was fitted on another model", got=reader.digest[:12], expected=str(expected[0])[:12])
 
-    def judge(turns: Conversation) -> Opinion:
-        if not turns[-1].content.strip():
-            return Opinion(0.0)
-        logits = head.logits(reader.read(turns[-1].content).features).max(0)
-        return Opinion(float(head.probabilities(logits[None])[0][HARM]))
+    def read(text: str) -> _Heard:
+        if not text.strip():
+            return _Heard(0.0)
+        found = reader.read(text)
+        return _Heard(float(head.probabilities(head.logits(found.features).max(0)[None])[0][HARM]), found.truncated)
 
-    return judge
+    return lambda turns: Opinion(_worst(read, turns[-1], 0).harm)
+
+
+def _worst(read: Callable[[str], Any], last: Message, least: int) -> Any:
+    """Of all that a judge reads in the last turn the most harmful. Raises `DataError` where it cannot read to the end."""
+    _bounded(last.content)
+    said = [last.content] if last.role == "assistant" else readings(last.content)
+    return max((_in_parts(read, text, least) for text in said), key=lambda one: one.harm)
+
+
+def _in_parts(read: Callable[[str], Any], text: str, least: int) -> Any:
+    """A text that is too long to be read at once is read in halves, so that nothing goes unread behind a long beginning.
+    One of which a half would have fewer than `least` characters is not cut any more."""
+    found, middle = read(text), len(text) // 2
+    if not found.truncated or middle < least:
+        return found
+    if not middle:
+        raise DataError("a text cannot be read to its end", got=f"{len(text)} characters in more than a reader's windows")
+    return max((_in_parts(read, half, least) for half in (text[:middle], text[middle:])), key=lambda one: one.harm)
 
 
 def by_rules(turns: Conversation) -> Opinion:
