@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from solon.core.errors import DataError
 from solon.core.intervals import clopper_pearson
 from solon.safety.guard import injection, reading
+from solon.safety.guard.rulings import FAIL_CLOSED
 
 PAGE = "The museum opens at nine. Tickets cost eight euros, and children under six are free. {} The café closes an hour earlier than the museum does."
 ORDERS = (
@@ -87,10 +89,17 @@ def test_everyday_sentences_are_left_alone(text: str) -> None:
     assert score(text) < 0.6
 
 
-def test_readings_are_few_distinct_and_begin_with_the_text_itself() -> None:
-    noisy = " ".join(base64.b64encode(f"this is the number {i} of the lines in it".encode()).decode() for i in range(50))
+def encoded(count: int) -> str:
+    """So many harmless pieces in base64."""
+    return " ".join(base64.b64encode(f"this is the number {i} of the lines in it".encode()).decode() for i in range(count))
+
+
+def test_readings_are_distinct_begin_with_the_text_itself_and_are_all_or_none() -> None:
+    noisy = encoded(reading.READINGS)
     found = reading.readings(noisy)
     assert found[0] == noisy and len(found) == len(set(found)) == reading.READINGS + 1
+    with pytest.raises(DataError, match="more encoded pieces"):
+        reading.readings(encoded(reading.READINGS + 1))
     assert reading.readings("Plain words, nothing more.") == ["Plain words, nothing more."]
     assert reading.readings("") == [""]
     for by in range(1, 26):
@@ -108,12 +117,30 @@ def test_long_and_hostile_texts_are_read_in_time() -> None:
         begin = time.process_time()
         injection.findings(text)
         assert time.process_time() - begin < 2, text[:20]
-    from solon.core.errors import DataError
     from solon.core.records import user
     from solon.safety.guard import tiers
 
     with pytest.raises(DataError, match="too long"):
-        tiers.by_rules(user("a" * (tiers.LONGEST + 1)))
+        tiers.by_rules(user("a" * (reading.LONGEST + 1)))
+
+
+@pytest.mark.parametrize("before", [encoded(9), encoded(reading.READINGS - 2), "The garden is green. " * 300, "The garden was laid out in the last century. " * 600])
+def test_a_disguised_order_is_found_behind_any_beginning(before: str) -> None:
+    for name in ("plain", "base64", "hex", "rot13", "morse"):
+        order = disguises(ORDERS[0])[name]
+        assert score(f"{before}\n{order}") >= score(order) > 0.6, name
+        assert score(before) == 0
+
+
+def test_more_encoded_pieces_than_are_looked_at_stop_a_text() -> None:
+    from solon.safety.guard import open_guard, tool_calls
+
+    many = encoded(reading.READINGS + 1)
+    ruling = open_guard(classifier=False, keep=lambda record: None).retrieved(many)
+    assert ruling.stopped and ruling.decided_by == FAIL_CLOSED and ruling.alternative
+    tools = tool_calls.allow_list([{"name": "look", "parameters": {"properties": {"text": {"type": "string"}}}}])
+    assert not tool_calls.check(tools, "look", {"text": encoded(3)})
+    assert [one.rule for one in tool_calls.check(tools, "look", {"text": many})] == ["more in disguise than is looked at"]
 
 
 DATA = Path(os.environ.get("SOLON_DATA", "/nowhere")) / "cyberseceval_prompt_injection" / "prompt_injection_dev.json.gz"

@@ -14,8 +14,9 @@ from solon.core.records import Message, user
 from solon.safety.classifier import Score
 from solon.safety.guard.bands import Band
 from solon.safety.guard.cascade import Judge, Tier, decide
+from solon.safety.guard.reading import LONGEST
 from solon.safety.guard.rulings import FAIL_CLOSED
-from solon.safety.guard.tiers import LONGEST, by_classifier, by_probe
+from solon.safety.guard.tiers import by_classifier, by_probe
 from solon.safety.head import OUTPUTS, Head
 from solon.safety.readers import Reading
 
@@ -79,6 +80,9 @@ def test_a_probe_that_cannot_read_to_the_end_passes_nothing() -> None:
     assert (found.decision, found.decided_by) == ("stop", FAIL_CLOSED)
     with pytest.raises(DataError, match="too long"):
         probe()(user("a" * (LONGEST + 1)))
+    for judge in (probe(), classifier()):
+        with pytest.raises(DataError, match="too long"):
+            judge((*user("what?"), Message("assistant", "a" * (LONGEST + 1))))
 
 
 def test_dense_letters_are_cut_as_far_as_it_takes() -> None:

@@ -93,7 +93,8 @@ HIDDEN, DISGUISED, INVISIBLE = "invisible letters", "in disguise", "invisible ch
 
 
 def findings(text: str) -> tuple[Finding, ...]:
-    """Every rule that fires, with the offset of its first place in the text, or in which disguise it was found."""
+    """Every rule that fires, with the offset of its first place in the text, or in which disguise it was found. Raises
+    `DataError` for a text of which there is more than can be looked at."""
     out: dict[str, Finding] = {}
     for number, reading in enumerate(readings(text)):
         for rule in RULES:

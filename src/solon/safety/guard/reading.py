@@ -1,7 +1,8 @@
 """The other readings of a text: what stands in it once its disguises are taken off.
 
 An instruction in base64, a Caesar shift, Morse code or invisible characters is none to a filter that reads letters. Each
-reading is a guess that is kept only if it looks like language, and every one is looked at beside the text itself.
+reading is a guess that is kept only if it looks like language, and every one is looked at beside the text itself. The whole
+text is searched. Where there is more than the budget allows, nothing is left out: the text is refused.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ import html
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import cache
 from urllib.parse import unquote
 
-LONGEST = 20_000
-"""Characters in which disguises are looked for."""
-READINGS = 8
+from solon.core.errors import DataError
+
+LONGEST = 100_000
+"""Characters of the longest text that is read."""
+READINGS = 32
+"""Other readings that one text may have. Each is looked at by every judge; a text with more of them is not read at all."""
 LOOKALIKES = str.maketrans(
     "аеорсухіјѕԁԛԝһАВЕКМНОРСТХІЈЅαορνιΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "aeopcyxijsdqwhABEKMHOPCTXIJSaopviABEZHIKMNOPTYX"
 )
@@ -50,15 +55,22 @@ def zero_width(text: str) -> int:
     return sum(c in "\u200b\u2060\ufeff\u202a\u202b\u202d\u202e\u2066\u2067\u2068" for c in text)
 
 
+def bounded(text: str) -> str:
+    """The text itself. Raises `DataError` for one of more than `LONGEST` characters."""
+    if len(text) > LONGEST:
+        raise DataError("a text is too long to be looked at", got=len(text), expected=LONGEST)
+    return text
+
+
 def readings(text: str) -> list[str]:
-    """The text without disguise first, then at most `READINGS` others that look like language; no two are alike."""
-    short = text[:LONGEST]
-    out = dict.fromkeys([plain(text)])
-    for found in _decoded(short):
-        if len(out) > READINGS:
-            break
+    """The text without disguise first, then all others that look like language; no two are alike. Raises `DataError` for a
+    text of more than `LONGEST` characters, or of more than `READINGS` others."""
+    out = dict.fromkeys([plain(bounded(text))])
+    for found in _decoded(text):
         if found.strip():
             out.setdefault(plain(found))
+        if len(out) > READINGS + 1:
+            raise DataError("a text holds more encoded pieces than are looked at", got=f"more than {READINGS}", expected=READINGS)
     return list(out)
 
 
@@ -74,8 +86,8 @@ def _decoded(text: str) -> Iterator[str]:
         yield from _kept(_hex(match[0]))
     for match in re.finditer(r"(?<!\S)(?:[.\-]{1,4}[ ]+(?:/[ ]*)?){6,}[.\-]{1,4}", text):
         yield "".join(" " if code == "/" else MORSE.get(code, "") for code in match[0].replace("/", " / ").split())
-    for sentence in re.split(r"(?<=[.!?:])\s+|\n+", text)[:200]:
-        yield from _shifted(sentence)
+    for found in zip(*map(_shifted, re.split(r"(?<=[.!?:])\s+|\n+", text)), strict=True):
+        yield "\n".join(one for one in found if one)
 
 
 def _kept(found: str) -> Iterator[str]:
@@ -98,20 +110,25 @@ def _hex(chunk: str) -> str:
         return ""
 
 
-def _shifted(sentence: str) -> Iterator[str]:
-    """The sentence read backwards or shifted in the alphabet, if that is language and the sentence is none."""
+def _shifted(sentence: str) -> tuple[str, str]:
+    """The sentence read backwards, and shifted in the alphabet: each if it is language then and the sentence is none."""
     words = LATIN.findall(sentence)
     if len(words) < 4 or language(sentence) >= 0.12:
-        return
+        return "", ""
     back = sentence[::-1]
     best = max((caesar(sentence, by) for by in range(1, 26)), key=language)
-    yield from (one for one in (back, best) if language(one) >= 0.2)
+    return back if language(back) >= 0.2 else "", best if language(best) >= 0.2 else ""
 
 
 def caesar(text: str, by: int) -> str:
     """Every Latin letter moved on by so many places."""
+    return text.translate(_moved(by))
+
+
+@cache
+def _moved(by: int) -> dict[int, int]:
     lower, upper = "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    return text.translate(str.maketrans(lower + upper, lower[by:] + lower[:by] + upper[by:] + upper[:by]))
+    return str.maketrans(lower + upper, lower[by:] + lower[:by] + upper[by:] + upper[:by])
 
 
 def language(text: str) -> float:

@@ -15,14 +15,12 @@ from solon.core.records import Conversation, Message
 from solon.safety.classifier import Classifier
 from solon.safety.guard import injection
 from solon.safety.guard.cascade import Judge
-from solon.safety.guard.reading import readings
+from solon.safety.guard.reading import bounded, readings
 from solon.safety.guard.refusals import INJECTION, category_of
 from solon.safety.guard.rulings import Opinion
 from solon.safety.head import HARM, Head
 from solon.safety.readers import Reader
 
-LONGEST = 100_000
-"""Characters of the longest text that is looked at. A longer one fails, and so is stopped."""
 SHORTEST = 500
 """Characters below which a reply is not cut any more: what is too long then is the request before it."""
 
@@ -71,8 +69,7 @@ def by_probe(reader: Reader, head: Head) -> Judge:
 
 def _worst(read: Callable[[str], Any], last: Message, least: int) -> Any:
     """Of all that a judge reads in the last turn the most harmful. Raises `DataError` where it cannot read to the end."""
-    _bounded(last.content)
-    said = [last.content] if last.role == "assistant" else readings(last.content)
+    said = [bounded(last.content)] if last.role == "assistant" else readings(last.content)
     return max((_in_parts(read, text, least) for text in said), key=lambda one: one.harm)
 
 
@@ -89,10 +86,4 @@ def _in_parts(read: Callable[[str], Any], text: str, least: int) -> Any:
 
 def by_rules(turns: Conversation) -> Opinion:
     """The injection rules, for a text that was retrieved or that a tool gave back."""
-    _bounded(turns[-1].content)
     return Opinion(injection.score(injection.findings(turns[-1].content)), INJECTION)
-
-
-def _bounded(text: str) -> None:
-    if len(text) > LONGEST:
-        raise DataError("a text is too long to be looked at", got=len(text), expected=LONGEST)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from solon.core.errors import ConfigError, nearest
+from solon.core.errors import ConfigError, DataError, nearest
 from solon.safety.guard import arguments, injection
 from solon.safety.guard.rulings import Finding
 
@@ -158,7 +158,11 @@ def _text(value: str, schema: Mapping[str, Any], name: str) -> Iterator[tuple[st
             yield from ((f"sql: {one}", 1.0) for one in arguments.sql(value))
         case "code":
             yield from ((f"code: {one}", 1.0) for one in arguments.code(value))
-    found = injection.findings(value)
+    try:
+        found = injection.findings(value)
+    except DataError:
+        yield "more in disguise than is looked at", 1.0
+        return
     if injection.score(found) >= INJECTED:
         yield from ((f"injected: {one.rule}", one.weight) for one in found)
 
