@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from solon.core.errors import DataError
 from solon.core.records import Conversation, user
 from solon.generate.engine import Engine, Request
 from solon.safety.guard import Opinion, guarded
 from solon.safety.guard.bands import Band
 from solon.safety.guard.cascade import Tier
 from solon.safety.guard.guard import Guard
+from solon.safety.guard.refusals import UNCHECKED, alternative
 from solon.safety.guard.rulings import FAIL_CLOSED
 from solon.safety.guard.stream import GuardedReply, ReplyWatch
 from solon.text.template import encode_chat
@@ -144,16 +146,40 @@ def test_a_reader_who_goes_leaves_a_ruling_and_no_drawing_behind() -> None:
     assert closed == [1] and [record["side"] for record in kept] == ["input", "output"] and "broken off" in kept[1]["reason"]
 
 
-def test_what_goes_wrong_while_drawing_is_told_and_ruled() -> None:
+@pytest.mark.parametrize("probe", [None, lambda: Script([0.0])])
+@pytest.mark.parametrize("after", [0, 1, 5])
+def test_an_engine_that_breaks_stops_the_reply(probe: Any, after: int) -> None:
     def pieces() -> Iterator[tuple[list[int], str]]:
-        yield [1], "one "
-        raise RuntimeError("the engine broke")
+        for number in range(after):
+            yield [number], "one "
+        raise RuntimeError("the engine broke at xyzzy")
 
     kept: list[Any] = []
-    heard = GuardedReply(guard(keep=kept.append), user("q"), pieces)
-    with pytest.raises(RuntimeError, match="broke"):
-        list(heard)
-    assert [record["side"] for record in kept] == ["input", "output"]
+    heard = GuardedReply(guard(probe=probe, keep=kept.append), user("q"), pieces)
+    shown = "".join(heard)
+    assert heard.stopped and shown == "one " * (heard.rulings[1].released // 4) + "\n\n" * bool(heard.rulings[1].released) + alternative(UNCHECKED)
+    assert [(record["side"], record["decision"], record["decided_by"]) for record in kept[1:]] == [("output", "stop", FAIL_CLOSED)]
+    assert kept[1]["category"] == UNCHECKED and "engine: RuntimeError" in kept[1]["reason"] and "xyzzy" not in str(kept)
+    assert kept[1]["steps"][-1]["outcome"] == "failed" and kept[1]["tokens"] == after
+
+
+def test_an_engine_that_does_not_even_begin_stops_the_reply() -> None:
+    def broken() -> Any:
+        raise MemoryError
+
+    class Unclosable:
+        def __iter__(self) -> Any:
+            return self
+
+        def __next__(self) -> Any:
+            return [1], "bad "
+
+        def close(self) -> None:
+            raise OSError("the engine is gone")
+
+    for pieces in (broken, Unclosable):
+        heard = GuardedReply(guard(badly, every=1), user("q"), pieces)
+        assert "".join(heard) == heard.rulings[-1].alternative and heard.stopped
 
 
 def test_a_watch_that_is_over_lets_nothing_more_through() -> None:
@@ -199,6 +225,13 @@ def test_an_engine_behind_the_guard_draws_the_same_reply_and_stops_early(tiny_mo
     heard = guarded(engine, probed).reply(turns, max_tokens=40, key=("a",))
     list(heard)
     assert len(made) == 5
+
+
+def test_a_conversation_that_does_not_fit_is_told_before_anything_is_ruled(tiny_model) -> None:
+    kept: list[Any] = []
+    with pytest.raises(DataError, match="context"):
+        guarded(Engine(tiny_model, slots=1), guard(keep=kept.append)).reply(user("word " * 2000))
+    assert not kept
 
 
 def test_a_running_probe_on_the_model_itself(tiny_model) -> None:

@@ -175,18 +175,20 @@ class Guarded:
         **draw: Any,
     ) -> GuardedReply:  # fmt: skip
         """A reply to a conversation. `retrieved` are the texts from outside that its turns contain: each is checked before
-        anything is drawn. `draw` are the sampling settings of `Request`."""
-        return GuardedReply(self.guard, turns, lambda: self._pieces(turns, max_tokens, key, seed, draw), retrieved)
-
-    def _pieces(self, turns: Conversation, max_tokens: int, key: tuple[Any, ...], seed: int, draw: dict[str, Any]) -> Iterator[Piece]:
-        from solon.generate.engine import Request
+        anything is drawn. `draw` are the sampling settings of `Request`. Raises `DataError` where the conversation does not
+        fit the model's context; what breaks later stops the reply."""
         from solon.text.template import encode_chat
-        from solon.text.tokenizer import StreamDecoder
 
         prompt = encode_chat(self.engine.tokenizer, turns, add_generation_prompt=True)
         room = min(max_tokens, self.engine.arch.context - len(prompt))
         if room < 1:
             raise DataError("the conversation does not fit the model's context", got=f"{len(prompt)} tokens", fix="say less at once")
+        return GuardedReply(self.guard, turns, lambda: self._pieces(prompt, room, key, seed, draw), retrieved)
+
+    def _pieces(self, prompt: Sequence[int], room: int, key: tuple[Any, ...], seed: int, draw: dict[str, Any]) -> Iterator[Piece]:
+        from solon.generate.engine import Request
+        from solon.text.tokenizer import StreamDecoder
+
         decoder = StreamDecoder(self.engine.tokenizer, skip_special=True)
         for ids in self.engine.stream(Request(prompt, key=key, max_tokens=room, **draw), seed=seed):
             yield ids, "".join(map(decoder.push, ids))

@@ -7,6 +7,7 @@ is held back and the dearer tiers are asked about the reply so far, every few to
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 Piece = tuple[Sequence[int], str]
 """Tokens that were drawn, and the text that they complete."""
-PROBE = "probe"
+PROBE, ENGINE = "probe", "engine"
 
 
 class Feed(Protocol):
@@ -65,6 +66,13 @@ class ReplyWatch:
         if self._last is not None and self.ruling is None:
             self._rule(self._last)
         return fresh
+
+    def failed(self, error: Exception) -> None:
+        """What draws the reply has broken: what was let through had passed, and no more goes out."""
+        if self.ruling is None:
+            kind = type(error).__name__  # its words may quote the text
+            steps = (*(self._last.steps if self._last else (self._heard,)), Step(ENGINE, "failed", reason=kind))
+            self._rule(Outcome("stop", FAIL_CLOSED, f"{ENGINE}: {kind} while drawing", "", steps))
 
     def broken_off(self) -> None:
         """The reader has gone: what was let through had passed, and that is what is kept."""
@@ -127,15 +135,17 @@ class GuardedReply:
             self.rulings.append(self._guard.ruled("output", "", Outcome("stop", FAIL_CLOSED, reason, "", (failed,))))
             yield self.rulings[-1].alternative
             return
-        yield from self._watched(ReplyWatch(self._guard, self._turns, feed), self._pieces())
+        yield from self._watched(ReplyWatch(self._guard, self._turns, feed))
 
     def _before(self) -> Iterator[Ruling]:
         yield self._guard.input(self._turns)
         for text in self._retrieved:
             yield self._guard.retrieved(text)
 
-    def _watched(self, watch: ReplyWatch, drawn: Iterator[Piece]) -> Iterator[str]:
+    def _watched(self, watch: ReplyWatch) -> Iterator[str]:
+        drawn: Iterator[Piece] = iter(())
         try:
+            drawn = self._pieces()
             for ids, text in drawn:
                 self.tokens += len(ids)
                 fresh = watch.push(ids, text)
@@ -146,13 +156,16 @@ class GuardedReply:
             rest = watch.finish()
             if rest:
                 yield rest
+        except Exception as error:  # nobody knows what the rest would have been
+            watch.failed(error)
         finally:
             watch.broken_off()  # unless it is over
             if watch.ruling is not None:
                 self.rulings.append(watch.ruling)
             close = getattr(drawn, "close", None)  # what is stopped is not drawn to its end
             if close:
-                close()
+                with suppress(Exception):  # the ruling stands, whatever else breaks
+                    close()
         ruling = self.rulings[-1]
         if ruling.stopped:
             yield ("\n\n" if ruling.released else "") + ruling.alternative
