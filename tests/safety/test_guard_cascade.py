@@ -234,6 +234,28 @@ def test_killing_any_part_leaves_a_safe_default_with_something_to_say() -> None:
             assert ruling.stopped and ruling.category == refusals.UNCHECKED and ruling.alternative
 
 
+def test_harm_that_is_spread_over_turns_is_seen_in_them_together() -> None:
+    """The judge needs all parts of a phrase; each turn has one of them."""
+    asked: list[str] = []
+
+    def judge(turns: Any) -> float:
+        asked.append(turns[-1].content)
+        return 0.1 + 0.4 * ("fuse" in turns[-1].content) + 0.4 * ("powder" in turns[-1].content)
+
+    def talk(*said: str) -> Any:
+        turns = [Message("user", text) for text in said]
+        return tuple(one for turn in turns for one in (turn, Message("assistant", "yes, powder")))[:-1]
+
+    one = made(input_tiers=tuple(make(judge, band=Band(0.6, 0.8, 0.7))))
+    assert not one.input(talk("about the powder")).stopped and not one.input(talk("and the fuse?")).stopped and len(asked) == 2
+    spread = one.input(talk("about the powder", "well", "and the fuse?"))
+    assert spread.stopped and "3 user turns" in spread.reason and [step.outcome for step in spread.steps] == ["pass", "stop"]
+    assert not one.input(talk("about the powder", *["well"] * (guard.TURNS - 1), "and the fuse?")).stopped, "what lies further back is not looked at"
+    asked.clear()
+    assert one.input(talk("well", "powder on a fuse")).stopped and asked == ["powder on a fuse"], "what harms alone needs no other turn"
+    assert made(input_tiers=tuple(make(raises))).input(talk("a", "b")).decided_by == FAIL_CLOSED
+
+
 def test_open_guard_leaves_out_what_has_no_thresholds() -> None:
     content = {"format": bands.FORMAT, "card": "c", "probe": "", "bands": {"retrieved": {"rules": {"pass_below": 0.3, "strict": 0.5, "stop_from": 0.8}}}}
     one = guard.open_guard(thresholds=bands.read(content), classifier=False, critique=says(0.0))

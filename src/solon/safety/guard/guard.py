@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from solon.core.artifacts import digest
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 EVERY = 16
 """Tokens of a doubtful reply between two looks of the dearer tiers."""
+TURNS = 3
+"""Turns of a user that are looked at together."""
 LIMITS = {"probe": 10.0, "classifier": 10.0, "rules": 5.0, "critique": 30.0}
 """Seconds that each tier may take for one text. Far above what they need: they are there for what hangs."""
 
@@ -50,8 +52,15 @@ class Guard:
     thresholds: str = ""
 
     def input(self, turns: Conversation) -> Ruling:
-        """May this be answered? The last turn is looked at."""
-        return self.ruled("input", turns[-1].content, decide(self.input_tiers, turns))
+        """May this be answered? The last turn is looked at, and if it passes, the user's last `TURNS` turns as one text: what
+        harms can be spread over several."""
+        outcome = decide(self.input_tiers, turns)
+        said = [turn.content for turn in turns if turn.role == "user"][-TURNS:]
+        if outcome.decision == "pass" and len(said) > 1:
+            joined = decide(self.input_tiers, user("\n".join(said)))
+            reason, steps = f"the last {len(said)} user turns together: {joined.reason}", (*outcome.steps, *joined.steps)
+            outcome = replace(joined, reason=reason, steps=steps)
+        return self.ruled("input", turns[-1].content, outcome)
 
     def output(self, turns: Conversation) -> Ruling:
         """May this whole reply, the last turn, go out?"""
