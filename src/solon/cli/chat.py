@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from solon.core.adapters import Choice
     from solon.core.records import Message
     from solon.models.load import Model
+    from solon.safety.guard.stream import GuardedReply
     from solon.stages.requests import Asked
 
 HELP = "/system TEXT sets the system turn, /reset forgets the conversation, /exit ends it"
@@ -55,6 +56,7 @@ class Talk:
     adapter: Choice = None
     turns: list[Message] = field(default_factory=list)
     count: int = 0
+    watched: GuardedReply | None = None
 
     @property
     def help(self) -> str:
@@ -83,39 +85,47 @@ class Talk:
 
     def reply(self, text: str) -> Iterator[str]:
         """The pieces of the reply to a user's turn. A reply that is broken off stays in the conversation as far as it
-        came; a turn that cannot be answered leaves no trace."""
+        came. A turn that cannot be answered leaves no trace, nor does one that the guard stopped: neither its request nor what
+        was said instead is shown to the model again."""
         from solon.core.records import Message
         from solon.text.template import encode_chat
 
         turns = [*self.turns, Message("user", text)]
         prompt = encode_chat(self.tokenizer, tuple(turns), add_generation_prompt=True)
-        said: list[str] = []
-        self.count = 0
-        try:
-            for piece in self._heard(tuple(turns), prompt):
-                said.append(piece)
-                yield piece
-        finally:
-            if said:
-                self.turns = [*turns, Message("assistant", "".join(said).strip())]
-
-    def _heard(self, turns: tuple[Message, ...], prompt: list[int]) -> Iterator[str]:
-        """The pieces of the reply; with a guard only what it lets through, or what is offered instead."""
-        if self.guard is None:
-            return (text for _, text in self._pieces(prompt) if text)
-        from solon.safety.guard.stream import GuardedReply
-
-        return iter(GuardedReply(self.guard, turns, lambda: self._pieces(prompt)))
-
-    def _pieces(self, prompt: list[int]) -> Iterator[tuple[list[int], str]]:
-        """The tokens as they are drawn, each with the text that may be shown from then on."""
-        from solon.generate.engine import Request
-        from solon.text.tokenizer import StreamDecoder
-
         room = self.engine.arch.context - len(prompt)
         if room < 1:
             fix = "start anew with /reset, or say less at once"
             raise DataError("the conversation no longer fits the model's context", got=f"{len(prompt)} tokens", fix=fix)
+        said: list[str] = []
+        self.count = 0
+        try:
+            for piece in self._heard(tuple(turns), prompt, room):
+                said.append(piece)
+                yield piece
+        finally:
+            if said and not (self.watched and self.watched.stopped):
+                self.turns = [*turns, Message("assistant", "".join(said).strip())]
+
+    def _heard(self, turns: tuple[Message, ...], prompt: list[int], room: int) -> Iterator[str]:
+        """The pieces of the reply; with a guard only what it lets through, or what is offered instead."""
+        if self.guard is None:
+            return (text for _, text in self._pieces(prompt, room) if text)
+        from solon.safety.guard.stream import GuardedReply
+
+        self.watched = GuardedReply(self.guard, turns, lambda: self._pieces(prompt, room))
+        return iter(self.watched)
+
+    def ruled(self) -> dict[str, str]:
+        """What the guard decided of the last turn: where it was stopped and as what, both empty where it was not."""
+        stopped = next((one for one in self.watched.rulings if one.stopped), None) if self.watched else None
+        where, category = (stopped.side, stopped.category) if stopped else ("", "")
+        return {"decision": "stop" if stopped else "pass", "where": where, "category": category}
+
+    def _pieces(self, prompt: list[int], room: int) -> Iterator[tuple[list[int], str]]:
+        """The tokens as they are drawn, each with the text that may be shown from then on."""
+        from solon.generate.engine import Request
+        from solon.text.tokenizer import StreamDecoder
+
         decoder, gate = StreamDecoder(self.tokenizer, skip_special=True), _Gate(self.stop)
         request = Request(prompt, key=("chat", len(self.turns)), max_tokens=min(self.max_tokens, room), adapter=self.adapter, **self.settings)
         for ids in self.engine.stream(request, seed=self.seed):
@@ -268,7 +278,8 @@ def _piped(talk: Talk, json: bool) -> None:
         if json:
             reply = "".join(talk.reply(text))
             seconds = round(time.monotonic() - begin, 3)
-            drawn = {"adapter": talk.adapter} if talk.adapters else {}
+            drawn: dict[str, Any] = {"adapter": talk.adapter} if talk.adapters else {}
+            drawn |= {"guard": talk.ruled()} if talk.guard else {}
             emit({"prompt": text, **drawn, "reply": reply.strip(), "tokens": talk.count, "seconds": seconds}, True, lambda: None)
         else:
             _print(talk.reply(text))
@@ -295,6 +306,8 @@ def _terminal(talk: Talk, name: str) -> None:
                 continue
             _print(talk.reply(text))
             spent = time.monotonic() - begin
+            if talk.guard and talk.ruled()["where"]:
+                note(f"\x1b[2mstopped by the guard ({talk.ruled()['where']}); the model will not see this turn again\x1b[0m")
             note(f"\x1b[2m{talk.count} tokens, {talk.count / max(spent, 1e-9):.0f} tok/s\x1b[0m")
         except KeyboardInterrupt:
             note("\n(broken off)")
