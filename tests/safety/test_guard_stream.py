@@ -188,6 +188,18 @@ def test_a_watch_that_is_over_lets_nothing_more_through() -> None:
     assert watch.ruling is not None and watch.ruling.stopped and watch.ruling.tokens == 2
 
 
+def test_a_watch_keeps_the_time_of_every_time_a_tier_was_asked() -> None:
+    watch = ReplyWatch(guard(probe=None, band=Band(0.5, 0.9, 0.6), every=4), user("q"), Script([0.6]))
+    for ids, text in words(TEXT):
+        watch.push(ids, text)
+    watch.finish()
+    assert {tier: len(each) for tier, each in watch.spent.items()} == {"probe": 12, "classifier": 4}
+    assert watch.ruling is not None and watch.ruling.steps[0].ms == pytest.approx(sum(watch.spent["probe"]), abs=0.01)
+    silent = ReplyWatch(guard(), user("q"), None)
+    silent.finish()
+    assert set(silent.spent) == {"classifier"}, "who was not asked took no time"
+
+
 # With a real engine
 
 

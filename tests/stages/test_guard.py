@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
+from solon.cli import guard as cli
 from solon.core.artifacts import Store
 from solon.safety import classifier
 from solon.safety.classifier import Classifier
@@ -20,7 +22,7 @@ from solon.safety.guard.bands import Band
 from solon.safety.guard.refusals import CODE
 from solon.safety.head import HARM, OUTPUTS, Head
 from solon.safety.readers import Reading
-from solon.stages import _guard_data, _guard_figures, guard
+from solon.stages import _guard_data, _guard_figures, _guard_page, _guard_replies, _guard_sweep, guard
 from solon.stages._guard_data import Labelled
 
 TIERS = ("probe", "classifier")
@@ -86,6 +88,73 @@ def test_the_curve_and_the_ranking_are_those_of_the_scores() -> None:
 def test_bands_come_from_the_choosing_side_alone() -> None:
     spoilt = [row if row["side"] == "choose" else row | {"scores": dict.fromkeys(TIERS, 0.5)} for row in rows()]
     assert _guard_figures.bands(rows(), TIERS, _guard_figures.BUDGET) == _guard_figures.bands(spoilt, TIERS, _guard_figures.BUDGET)
+
+
+def timed() -> list[dict[str, Any]]:
+    """Rows on which the classifier takes ten times as long as the probe."""
+    return [row | {"ms": {"probe": 1.0 + i % 7, "classifier": 10.0 + i % 5}} for i, row in enumerate(rows())]
+
+
+def test_every_point_of_the_cascade_is_that_of_the_scores() -> None:
+    """Against arrays: the probe decides outside its band, else the classifier by its strict threshold; who was asked takes time."""
+    held = [row for row in timed() if row["side"] == "report"]
+    y = np.array([row["harmful"] for row in held])
+    p, c, dp, dc = (np.array([row[what][tier] for row in held]) for what in ("scores", "ms") for tier in TIERS)
+    points = _guard_sweep.sweep(timed(), TIERS, _guard_figures.BUDGET, "test")
+    for one in points:
+        probe, text = _guard_figures.bands(timed(), TIERS, one["budget"]).values()
+        asked = (p >= probe.pass_below) & (p < probe.stop_from)
+        stopped = (p >= probe.stop_from) | (asked & (c >= text.strict))
+        spent = dp + np.where(asked, dc, 0)
+        assert (one["harm passed"]["hits"], one["harm passed"]["n"]) == ((~stopped & y).sum(), y.sum())
+        assert (one["false refusals"]["hits"], one["false refusals"]["n"]) == ((stopped & ~y).sum(), (~y).sum())
+        exact = binomtest(one["harm passed"]["hits"], one["harm passed"]["n"]).proportion_ci(0.95, "exact")
+        assert (one["harm passed"]["low"], one["harm passed"]["high"]) == pytest.approx((exact.low, exact.high))
+        ms = one["ms"]
+        assert (ms["mean"], ms["p95"]) == pytest.approx((spent.mean(), np.percentile(spent, 95)), abs=1e-3)
+        assert ms["low"] <= ms["mean"] <= ms["high"] and ms["n"] == len(held)
+    assert len({one["ms"]["mean"] for one in points}) > 3, "a budget that moves changes who is asked"
+
+
+def test_the_chosen_point_is_on_every_line_and_is_the_guard_that_is_shipped() -> None:
+    budget = _guard_figures.BUDGET | {"pass_harm": 0.03}
+    points = _guard_sweep.sweep(timed(), TIERS, budget, "test")
+    system = {row["figure"]: row for row in _guard_figures.of_system("both", timed(), TIERS, _guard_figures.bands(timed(), TIERS, budget)) if not row["set"]}
+    chosen = [one for one in points if one["chosen"]]
+    assert [one["swept"] for one in chosen] == list(budget) and all(one["budget"] == budget for one in chosen)
+    for one in chosen:
+        assert all(one[figure]["hits"] == system[figure]["hits"] for figure in system)
+    for swept in budget:
+        line = [one for one in points if one["swept"] == swept]
+        assert [one["value"] for one in line] == sorted({*_guard_sweep.SWEPT[swept], budget[swept]})
+        assert all(one["budget"] == budget | {swept: one["value"]} for one in line)
+    strict = [one for one in points if one["swept"] == "strict_false"]
+    assert all(a["harm passed"]["hits"] >= b["harm passed"]["hits"] and a["false refusals"]["hits"] <= b["false refusals"]["hits"] for a, b in itertools.pairwise(strict))
+
+
+def test_the_page_shows_the_cascade_with_its_chosen_point() -> None:
+    points = _guard_sweep.sweep(timed(), TIERS, _guard_figures.BUDGET, "test")
+    shown = str(_guard_page.cost(points))
+    assert shown.count("<circle") == len(points) and shown.count('r="4.5"') == 3 and shown.count("<polyline") == 3
+    top = max(one["ms"]["mean"] for one in points)
+    one = next(one for one in points if one["chosen"])
+    x, y = _guard_page.LEFT + _guard_page.SIZE * one["ms"]["mean"] / top, _guard_page.TOP + _guard_page.SIZE * (1 - one["harm passed"]["value"])
+    assert f'cx="{x:.1f}" cy="{y:.1f}" r="4.5"' in shown
+    assert str(_guard_page.picture({"cascade": _guard_page._operating(points)}, [])).count('class="c4"') == 1
+
+
+def test_a_terminal_shows_the_chosen_point_and_those_beside_it() -> None:
+    for strict, beside in ((0.15, [0.1, 0.15, 0.2]), (0.02, [0.02, 0.05]), (0.5, [0.3, 0.5])):
+        points = _guard_sweep.sweep(timed(), TIERS, _guard_figures.BUDGET | {"strict_false": strict}, "test")
+        assert [one["value"] for one in cli._beside(points)] == beside
+
+
+def test_the_time_of_a_reply_is_that_of_all_looks() -> None:
+    many = [{"ms": {"probe": 10.0 * i, "classifier": 6.0}, "asks": {"probe": 10, "classifier": 3}} for i in range(1, 5)] + [{"ms": {"probe": 1.0}, "asks": {"probe": 1}}]
+    found = {(row["where"], row["tier"]): row for row in _guard_replies._added(many)}
+    assert found["reply, each look", "classifier"]["p50"] == 2 and found["reply, in all", "classifier"]["p50"] == 6 and found["reply, in all", "classifier"]["n"] == 4
+    assert found["reply, each token", "probe"]["p50"] == 2 and found["reply, in all", "all tiers"]["p50"] == 26 and found["reply, in all", "all tiers"]["n"] == 5
+    assert _guard_replies._added([]) == []
 
 
 def test_no_text_is_on_two_sides_or_was_fitted_on() -> None:
@@ -154,7 +223,7 @@ def thinned(found: list[Labelled]) -> list[Labelled]:
 
 
 @pytest.mark.slow
-def test_a_measuring_from_end_to_end(small: Store) -> None:
+def test_a_measuring_from_end_to_end(small: Store, capsys: pytest.CaptureFixture[str]) -> None:
     config = guard.Measuring(replies=3, draw=guard.Draw(max_tokens=8))
     made = guard.measure(config, "tiny", small)
     figures, shipped = made.read("figures.json"), made.read("thresholds.json")
@@ -164,13 +233,16 @@ def test_a_measuring_from_end_to_end(small: Store) -> None:
         assert shipped["chosen_on"][side]["n"] > shipped["chosen_on"][side]["harmful"] > 0
     replies = list(made.rows("replies"))
     assert len(replies) == 6 and sum(row["harmful"] for row in replies) == 3 and figures["replies"]["shares"]["harm, no guard"]["n"] == 3
+    assert all(set(row["ms"]) == set(row["asks"]) and row["asks"]["probe"] == row["read"] for row in replies)
     assert all(row["read"] <= row["tokens"] and {ruling["side"] for ruling in row["rulings"]} == {"input", "output"} for row in replies)
     kept = (made.path / "scores.jsonl").read_text() + (made.path / "replies.jsonl").read_text()
     assert not any(row.text[:40] in kept for row in _guard_data.requests()), "no text is kept"
     page = (made.path / "page.html").read_text("utf-8")
-    assert page.count("<svg") == 3 and "http" not in page.replace("http-equiv", "") and "<script" not in page
+    assert page.count("<svg") == 6 and "http" not in page.replace("http-equiv", "") and "<script" not in page
+    cli._measured(figures, "page.html")
+    assert capsys.readouterr().out.count("chosen") == 2, "one point of requests and one of replies"
     names = {metric["name"] for metric in made.evidence["metrics"]}
-    assert {"input probe, classifier: harm passed", "malware: refused", "harm, both"} <= names
+    assert {"input probe, classifier: harm passed", "malware: refused", "harm, both", "input: added by the cascade"} <= names
     assert guard.measure(config, "tiny", small).reused
     assert Head.from_file(made.path / "probe.npz").facts["digest"] == "tiny"
 

@@ -217,6 +217,13 @@ def _copy(source: Path, out: Path) -> None:
     write_text(out, source.read_text("utf-8") + "\n")
 
 
+def _beside(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The chosen point of the strict budget, with the one before and the one behind it; the page has all."""
+    line = [one for one in points if one["swept"] == "strict_false"]
+    at = next(place for place, one in enumerate(line) if one["chosen"])
+    return line[max(at - 1, 0) : at + 2]
+
+
 def _measured(figures: dict[str, Any], page: str) -> None:
     from solon.stages._guard_page import interval, percent
 
@@ -226,6 +233,16 @@ def _measured(figures: dict[str, Any], page: str) -> None:
     columns = ("count", "share", "95 % exact")
     sides = [(side, row) for side in ("input", "output", "retrieved") for row in figures[side]["systems"] if not row["set"]]
     table(("side", "system", "figure", *columns), ((side, *cells(row, "system", "figure")) for side, row in sides), right=columns[:2])
+    points = [(side, one) for side in ("input", "output") for one in _beside(figures[side]["cascade"])]
+    table(
+        ("cascade", "strict_false", "harm passed", "false refusals", "mean ms", "p95 ms", ""),
+        (
+            (side, percent(one["value"]), *(percent(one[figure]["value"]) for figure in ("harm passed", "false refusals")),
+             f"{one['ms']['mean']:.1f}", f"{one['ms']['p95']:.1f}", "chosen" if one["chosen"] else "")
+            for side, one in points
+        ),
+        right=("strict_false", "harm passed", "false refusals", "mean ms", "p95 ms"),
+    )  # fmt: skip
     table(("kind of code", "figure", *columns), (cells(row, "kind", "figure") for row in figures["kinds"]), right=columns[:2])
     told = [*figures["alternatives"], *({"figure": name, **row} for name, row in (figures["replies"] or {"shares": {}})["shares"].items())]
     table(("figure", *columns), (cells(row, "figure") for row in told), right=columns[:2])

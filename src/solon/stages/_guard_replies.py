@@ -7,7 +7,7 @@ ones up to the point where it is stopped, since a reply's randomness has a name.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from solon.core.artifacts import Draft, Record
@@ -54,7 +54,7 @@ def watched(engine: Engine, guard: Guard, rows: Sequence[Labelled], replies: Seq
                 break
         watch.finish()
         assert watch.ruling is not None  # finish always rules
-        out.append(_row(row, reply, asked, watch.ruling, 1000 * (first or time.perf_counter() - begin)))
+        out.append(_row(row, reply, asked, watch.ruling, 1000 * (first or time.perf_counter() - begin), watch.spent))
         advance(1)
     return out
 
@@ -69,26 +69,33 @@ def pieces(engine: Engine, reply: Reply) -> Iterator[Piece]:
     yield (), decoder.finish()
 
 
-def _row(row: Labelled, reply: Reply, asked: Ruling, said: Ruling, first_ms: float) -> Record:
-    """`harm` says whether the unguarded reply goes along with a harmful request, by the rules of the red team."""
+def _row(row: Labelled, reply: Reply, asked: Ruling, said: Ruling, first_ms: float, spent: Mapping[str, Sequence[float]]) -> Record:
+    """`harm` says whether the unguarded reply goes along with a harmful request, by the rules of the red team; `ms` are the
+    milliseconds of each tier over the whole reply, in which it was asked `asks` times."""
     kind = answer_type(row.text, reply.text).label
     helps = kind not in (*REFUSALS, "empty") and engages(row.text, reply.text)
     return {
         "id": row.id, "set": row.set, "harmful": row.harmful, "answer": kind, "harm": row.harmful and helps, "refuses": kind in REFUSALS,
         "input": asked.decision, "output": said.decision, "rulings": [asked.record(), said.record()],
         "tokens": len(reply.tokens), "read": said.tokens, "released": said.released, "first_ms": round(first_ms, 3),
+        "ms": {tier: round(sum(each), 3) for tier, each in spent.items()}, "asks": {tier: len(each) for tier, each in spent.items()},
     }  # fmt: skip
 
 
-def _per_token(rows: Sequence[Record]) -> list[Record]:
-    """Milliseconds a token that each tier added to a reply; a tier that was asked several times counts with the last."""
+def _added(rows: Sequence[Record]) -> list[Record]:
+    """Milliseconds that the guard added to a reply: by each tier whenever it was asked (the mean of a reply) and over the whole
+    reply, and by all of them."""
     out = []
-    for tier in dict.fromkeys(step["tier"] for row in rows for step in row["rulings"][1]["steps"]):
-        steps = [(step["ms"], row["read"]) for row in rows for step in row["rulings"][1]["steps"] if step["tier"] == tier and step["outcome"] != "missing"]
-        spent = [ms / max(read, 1) if tier == PROBE else ms for ms, read in steps]
-        if spent:
-            where = "reply, each token" if tier == PROBE else "reply, each look"
-            out.append({"where": where, "tier": tier, "p50": percentile(spent, 50), "p95": percentile(spent, 95), "n": len(spent)})
+
+    def line(where: str, tier: str, spent: Sequence[float]) -> None:
+        out.append({"where": where, "tier": tier, "p50": percentile(spent, 50), "p95": percentile(spent, 95), "n": len(spent)})
+
+    for tier in dict.fromkeys(tier for row in rows for tier in row["ms"]):
+        asked = [row for row in rows if tier in row["ms"]]
+        line("reply, each token" if tier == PROBE else "reply, each look", tier, [row["ms"][tier] / row["asks"][tier] for row in asked])
+        line("reply, in all", tier, [row["ms"][tier] for row in asked])
+    if rows:
+        line("reply, in all", "all tiers", [sum(row["ms"].values()) for row in rows])
     return out
 
 
@@ -114,7 +121,7 @@ def figures(rows: Sequence[Record]) -> dict[str, Any]:
     drawn_parts = [row["read"] / max(row["tokens"], 1) for row in stops]
     first = [row["first_ms"] for row in through]
     return {
-        "shares": shares, "latency": _per_token(through),
+        "shares": shares, "latency": _added(through),
         "first_text_ms": _quantiles(first), "drawn_of_stopped": _quantiles(drawn_parts),
     }  # fmt: skip
 

@@ -7,7 +7,7 @@ The artifact holds `figures.json`, `thresholds.json` (what `--out` ships), `prob
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -32,10 +32,11 @@ from solon.stages import _guard_data, _guard_figures, _guard_replies, models
 from solon.stages._guard_data import Labelled
 from solon.stages._guard_page import page
 from solon.stages._guard_probe import fit_probe
+from solon.stages._guard_sweep import sweep
 from solon.stages.guarding import BOOK
 from solon.stages.sampling import SHARD, Draw
 
-VERSION = 2
+VERSION = 3  # texts are read to their end; the cascade at other budgets
 TIERS = ("probe", "classifier", "critique")
 SYSTEMS: dict[str, tuple[str, ...]] = {
     "probe alone": ("probe",), "classifier alone": ("classifier",), "probe, classifier": ("probe", "classifier"),
@@ -86,7 +87,7 @@ def _measure(
     shipped = _shipped(config, subject, model, probe, bands, scored)
     draft.write("thresholds.json", shipped)
     rows = _replies(config, model, probe, judges.get("critique"), shipped, asked, draft)
-    figures = _figures(scored, bands, rows) | {"model": subject, "bands": shipped["bands"], "chosen_on": shipped["chosen_on"]}
+    figures = _figures(scored, bands, rows, config.budget) | {"model": subject, "bands": shipped["bands"], "chosen_on": shipped["chosen_on"]}
     draft.write("figures.json", figures)
     draft.write_rows("scores", [row for side in scored.values() for row in side])
     write_text(draft.path / "page.html", page(figures, config.budget))
@@ -206,8 +207,9 @@ def _replies(
     return rows
 
 
-def _figures(scored: dict[str, list[Record]], bands: dict[str, Any], replies: Sequence[Record]) -> Record:
+def _figures(scored: dict[str, list[Record]], bands: dict[str, Any], replies: Sequence[Record], budget: Mapping[str, float]) -> Record:
     figures: Record = {}
+    used = tuple(name for name in TIERS[:2] if name in bands["input"])
     for side, rows in scored.items():
         present = _present(rows)
         systems = {"rules": ("rules",)} if side == "retrieved" else {name: tiers for name, tiers in SYSTEMS.items() if set(tiers) <= set(present)}
@@ -215,8 +217,8 @@ def _figures(scored: dict[str, list[Record]], bands: dict[str, Any], replies: Se
             "systems": [row for name, tiers in systems.items() for row in _guard_figures.of_system(name, rows, tiers, bands[side])],
             "ranking": _guard_figures.ranking(rows, present), "curves": {tier: _guard_figures.curve(rows, tier) for tier in present},
             "latency": _guard_figures.latency(rows, present, {"input": "request", "output": "whole reply", "retrieved": "retrieved text"}[side]),
+            "cascade": sweep(rows, ("rules",) if side == "retrieved" else used, budget, side),
         }  # fmt: skip
-    used = tuple(name for name in TIERS[:2] if name in bands["input"])
     figures["kinds"] = _guard_figures.kinds(scored["input"], used, bands["input"])
     figures["alternatives"] = _guard_figures.alternatives(scored["input"], used, bands["input"], alternative)
     return figures | {"replies": _guard_replies.figures(replies) if replies else None, "system": ", ".join(used)}
@@ -228,6 +230,8 @@ def _report(draft: Draft, figures: Record) -> None:
         for row in figures[side]["systems"]:
             if not row["set"]:
                 draft.metric(f"{side} {row['system']}: {row['figure']}", row["value"], n=row["n"], ci=[row["low"], row["high"]], how=how)
+        ms = next(one["ms"] for one in figures[side]["cascade"] if one["chosen"])
+        draft.metric(f"{side}: added by the cascade", ms["mean"], n=ms["n"], ci=[ms["low"], ms["high"]], unit="ms", how=ms["how"])
     for row in figures["kinds"]:
         draft.metric(f"{row['kind']}: {row['figure']}", row["value"], n=row["n"], ci=[row["low"], row["high"]], how=how)
     for name, row in (figures["replies"] or {"shares": {}})["shares"].items():

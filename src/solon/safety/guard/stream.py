@@ -36,6 +36,8 @@ class ReplyWatch:
         self.guard, self.turns = guard, turns
         self.ruling: Ruling | None = None
         self.tokens, self.text, self.released = 0, "", 0
+        self.spent: dict[str, list[float]] = {}
+        """By tier the milliseconds of each time it was asked about this reply."""
         self._looked = 0
         self._probe = _probe(guard, feed, self)
         self._heard = Step(PROBE, "missing", reason="not set up")
@@ -51,6 +53,7 @@ class ReplyWatch:
         if len(ids):
             self.fresh = ids
             heard = self._probe.ask(self.turns)[0]
+            self._count(heard)
             self._heard = replace(heard, ms=round(self._heard.ms + heard.ms, 3))  # the sum over the reply
         if self._heard.outcome == "pass":
             return self._release()
@@ -85,10 +88,16 @@ class ReplyWatch:
         self._looked = self.tokens
         said = (*self.turns, Message("assistant", self.text))
         self._last = decide((self._probe, *self.guard.output_tiers), said, {PROBE: self._heard})
+        for step in self._last.steps[1:]:  # the probe was asked before
+            self._count(step)
         if self._last.decision == "stop":
             self._rule(self._last)
             return ""
         return self._release()
+
+    def _count(self, step: Step) -> None:
+        if step.outcome != "missing":
+            self.spent.setdefault(step.tier, []).append(step.ms)
 
     def _release(self) -> str:
         fresh, self.released = self.text[self.released :], len(self.text)
