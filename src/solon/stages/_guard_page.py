@@ -132,7 +132,7 @@ def _framed(title: str, along: str, inside: Markup) -> Markup:
         '{inside}<text x="{mid}" y="{low}" text-anchor="middle">{along}</text>'
         '<text transform="translate(11 {half}) rotate(-90)" text-anchor="middle">harmful texts passed</text></svg>'
     ).format(
-        w=LEFT + SIZE + 12, h=TOP + SIZE + 40, title=title, inside=inside, along=along, mid=LEFT + SIZE / 2, low=TOP + SIZE + 34, half=TOP + SIZE / 2
+        w=LEFT + SIZE + 18, h=TOP + SIZE + 40, title=title, inside=inside, along=along, mid=LEFT + SIZE / 2, low=TOP + SIZE + 34, half=TOP + SIZE / 2
     )  # fmt: skip
 
 
