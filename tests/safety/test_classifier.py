@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -343,6 +343,35 @@ def test_a_reply_is_judged_by_what_it_goes_along_with() -> None:
     only = both.score([[{"role": "assistant", "content": "bomb"}]])
     assert 0 <= only[0].harm <= 1
     assert both.score([conversation(("assistant", "sure"), ("user", "bomb"))]) == both.score(["bomb"])
+
+
+@pytest.mark.parametrize("sure", [-2.0, 2.0])
+@pytest.mark.parametrize("asked, said", [("bomb river", "cake bomb"), ("hello", "sure")])
+def test_the_harm_of_a_reply_is_what_the_reply_head_says(asked: str, said: str, sure: float) -> None:
+    """Whether it holds the reply more harmful than its words or less; the levels of severity keep their odds given harm."""
+    says = replace(reply_head(), mix=np.array([0, 0, 0, 0, sure], np.float32))
+    request, reply = (scorer().logits(one) for one in (asked, said))
+    p = plain_head().probabilities(np.stack([request[0], reply[0]])).max(0)
+    harm = says.probability(request[:2], reply[:2])
+    one = Classifier(WordReader(), plain_head(), says).score([conversation(("user", asked), ("assistant", said))])[0]
+    assert one.harm == harm and one.flagged == (harm >= says.threshold)
+    assert one.severity == pytest.approx(harm * p[HARM:].sum() / p[HARM]) and harm <= one.severity <= 3 * harm
+    assert list(one.categories.values()) == pytest.approx(list(p[:HARM] * min(1, harm / p[HARM])))
+
+
+def test_the_request_of_a_reply_is_read_once() -> None:
+    class Counting(WordReader):
+        seen: ClassVar[list[str]] = []
+
+        def read(self, text: str) -> Reading:
+            self.seen.append(text)
+            return super().read(text)
+
+    looked, plain = Classifier(Counting(), plain_head(), reply_head()), Classifier(WordReader(), plain_head(), reply_head())
+    looks = [conversation(("user", f"bomb {i // 5}"), ("assistant", "sure " * (i % 5 + 1))) for i in range(50)]
+    assert [looked.score([one])[0] for one in looks] == [Classifier(WordReader(), plain_head(), plain.replies).score([one])[0] for one in looks]
+    assert Counting.seen.count("bomb 3") == 1 and len(Counting.seen) == 10 + 50
+    assert looked._asked.cache_info().currsize == classifier.ASKED
 
 
 def test_a_reply_head_is_read_back_and_damage_is_refused() -> None:

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from solon.safety.taxonomy import CATEGORIES
 Item = str | Conversation | Sequence[Mapping[str, str]]
 SHIPPED = "minilm"
 HEADS = ("minilm",)
+ASKED = 4
+"""Requests of which a classifier keeps the reading."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Score:
     """What the classifier says of one item.
 
     `categories` are probabilities of each harm, `harm` that of any; `severity` is the expected level from 0 to 3
-    (`taxonomy.SEVERITIES`). `flagged` compares `harm` with the threshold of the card. `truncated` says that the end of a
+    (`taxonomy.SEVERITIES`). Of a reply, `harm` is what the reply head says, which is what its card measures; the categories are
+    those of request and reply as texts, made smaller where the reply does less harm than their words. `flagged` compares `harm` with the threshold of the card. `truncated` says that the end of a
     very long text was not read. `card` names the head, and by it the data, figures and limits behind the score."""
 
     categories: Mapping[str, float]
@@ -56,6 +59,8 @@ class Classifier:
             if wanted is not None and wanted != got:
                 raise ModelError("the head was fitted on another reader", got=got, expected=wanted)
         self.reader, self.head, self.replies, self.card = reader, head, replies, card
+        # A guard looks at a reply many times while it is drawn; the request before it stays as it is.
+        self._asked = lru_cache(ASKED)(self.logits)
 
     def score(self, items: Sequence[Item], progress: Callable[[int], None] | None = None) -> list[Score]:
         """One score an item, in order; no score depends on the items beside it. Raises `DataError` for a wrong item."""
@@ -86,11 +91,13 @@ class Classifier:
         asked = next((turn.content for turn in reversed(turns[:-1]) if turn.role == "user"), "")
         if not turns[-1].content.strip():
             return self._empty()
-        request, reply = self.logits(asked), self.logits(turns[-1].content)
+        request, reply = self._asked(asked), self.logits(turns[-1].content)
         harm = self.replies.probability((request[0], request[1]), (reply[0], reply[1]))
         p = self.head.probabilities(np.stack([request[0], reply[0]])).max(0)
-        # What the exchange is about, as far as the reply takes part in it.
-        return self._score(p * harm / max(float(p[HARM]), harm, 1e-9), self.replies.threshold, request[2] or reply[2])
+        words = max(float(p[HARM]), 1e-9)
+        # The higher levels keep their odds given harm. What the exchange is about counts as far as the reply takes part in it.
+        levels = np.r_[harm, p[HARM + 1 :] / words * harm]
+        return self._score(np.r_[p[:HARM] * min(harm / words, 1.0), levels], self.replies.threshold, request[2] or reply[2])
 
     def _score(self, p: Floats, threshold: float, truncated: bool) -> Score:
         harm = float(p[HARM])

@@ -38,7 +38,7 @@ from solon.stages.sampling import SHARD, Draw, replies
 from solon.stages.sft import reference_loss
 from solon.text.template import Tokens
 
-VERSION = 3  # "No" to a question is an answer
+VERSION = 4  # harm of a reply is what the reply head says
 PASSAGE = 512
 """Tokens of a passage that are read."""
 

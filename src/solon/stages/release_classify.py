@@ -13,7 +13,7 @@ from solon.safety.classifier import Classifier
 from solon.stages.release_evidence import UNSAFE
 from solon.stages.runs import Run
 
-VERSION = 1
+VERSION = 2  # harm of a reply is what the reply head says
 KINDS = ("red_team", "benign", "helpful")
 SHARD = 32
 

@@ -20,7 +20,7 @@ from solon.safety.classifier import Classifier
 from solon.stages.gather import Gathered
 from solon.stages.recipe import Recipe
 
-VERSION = 1
+VERSION = 2  # harm of a reply is what the reply head says
 SHARD = 64
 
 

@@ -10,7 +10,7 @@ from solon.evals.answers import answer_type
 from solon.evals.asking import Ask, Card, Data, Graded, Means, Record, Room, Said
 from solon.evals.bias import mean_score
 
-VERSION = 2
+VERSION = 3
 NEEDS = ("harm",)
 FILES = ("starter:swaps",)
 AXES = {
