@@ -99,7 +99,7 @@ def word_classifier(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Classifier
         facts = {"digest": Words.digest, "settings": Words.settings}
         head = Head(np.full((len(OUTPUTS), 1), 3, np.float32), -2 * ones, flat, flat + 1, ones, ones / 2, facts)
         own = Own(Words(words), head, None, "card-of-the-test")
-        monkeypatch.setattr(classifier, "load", lambda name="minilm": own)
+        monkeypatch.setattr(classifier, "load", lambda name="minilm", find=None: own)
         monkeypatch.setattr(classifier, "card", lambda name="minilm": {"id": own.card})
         return own
 

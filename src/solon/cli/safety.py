@@ -17,18 +17,18 @@ def attach(app: typer.Typer) -> None:
     """Hang this part's commands into the tree."""
     safety = group("The safety text classifier: how harmful is a text, or a reply where it was given?")
     safety.command("train", epilog=epilog(
-        "solon safety train", "solon safety train --encoder smollm2-135m-instruct", "solon safety train --out src/solon/safety/heads",
+        "solon safety train", "solon safety train --encoder latest:aligned --out mine", "solon safety train --out src/solon/safety/heads",
     ))(train)  # fmt: skip
     safety.command("eval", epilog=epilog("solon safety eval", "solon safety eval --head mine/own.json --json"))(evaluate)
     safety.command("score", epilog=epilog(
-        "solon safety score 'How do I kill a Python process?'", "cat texts.txt | solon safety score -",
+        "solon safety score 'How do I kill a Python process?'", "solon safety score 'How do I pick a lock?' --head mine/own.json", "cat texts.txt | solon safety score -",
     ))(score)  # fmt: skip
     app.add_typer(safety, name="safety")
 
 
 def train(
     encoder: Annotated[
-        str, typer.Option("--encoder", metavar="minilm|MODEL", help="What reads the texts: MiniLM, or a model's hidden states.")
+        str, typer.Option("--encoder", metavar="minilm|MODEL", help="What reads the texts: MiniLM, or the hidden states of a model by any of its names.")
     ] = "minilm",
     layers: Annotated[str, typer.Option("--layers", metavar="N,N", help="Layers whose mean states are read.")] = "",
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Also put head and card into this folder.")] = None,
@@ -72,11 +72,11 @@ def _copy(made: Any, name: str, out: Path) -> None:
 
 def evaluate(head: HeadFile = "minilm", runs: Runs = None, json: Json = False) -> None:
     """Measure a head on the held-out texts: ranking, decisions, calibration, categories and groups, with intervals."""
-    from solon.safety import classifier
     from solon.stages import safety
 
-    found = classifier.load(head)
-    made = safety.evaluate(found, store(runs, quiet=json))
+    place = store(runs, quiet=json)
+    found = safety.opened(head, place)
+    made = safety.evaluate(found, place)
     rows = made.read("figures.json")
     emit({"card": found.card, "artifact": made.id, "figures": rows}, json, lambda: _figures(rows, f"{found.card} in {made.path}"))
 
@@ -106,13 +106,14 @@ def _figures(rows: list[dict[str, Any]], said: str) -> None:
 def score(
     texts: Annotated[list[str], typer.Argument(help="Texts, or - for one a line on standard input.", metavar="TEXT...")],
     head: HeadFile = "minilm",
+    runs: Runs = None,
     json: Json = False,
 ) -> None:
     """Score texts: the chance of any harm, the likeliest categories, the severity from 0 to 3."""
-    from solon.safety import classifier
+    from solon.stages import safety
 
     given = [line.rstrip("\n") for line in sys.stdin] if texts == ["-"] else texts
-    scores = classifier.load(head).score(given)
+    scores = safety.opened(head, store(runs, quiet=True)).score(given)
 
     def human() -> None:
         table(

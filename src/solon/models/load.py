@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +24,9 @@ from solon.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Model:
-    """A model ready for use: its architecture, its weights as a tree, its tokenizer, and what it is called."""
+    """A model ready for use: its architecture, its weights as a tree, its tokenizer, and what it is called.
+
+    `digest` names the published weights; `adapters` are the SHA-256 of the adapters' files that lie on them, innermost first."""
 
     name: str
     arch: Architecture
@@ -31,6 +34,12 @@ class Model:
     tokenizer: Tokenizer
     licence: str
     digest: str
+    adapters: tuple[str, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """What the hidden states follow from: `digest`, and where adapters lie on the weights SHA-256 over it and theirs."""
+        return hashlib.sha256("\n".join((self.digest, *self.adapters)).encode()).hexdigest() if self.adapters else self.digest
 
 
 def family(model_type: str) -> ModuleType:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,12 @@ from numpy.typing import NDArray
 from solon.core.errors import DataError, MissingError, ModelError, nearest
 from solon.core.records import Conversation, Message, as_messages
 from solon.safety.head import HARM, Floats, Head
-from solon.safety.readers import Reader, SentenceReader
+from solon.safety.readers import ModelReader, Reader, SentenceReader
 from solon.safety.replies import ReplyHead
 from solon.safety.taxonomy import CATEGORIES
+
+if TYPE_CHECKING:
+    from solon.models.load import Model
 
 Item = str | Conversation | Sequence[Mapping[str, str]]
 SHIPPED = "minilm"
@@ -155,10 +158,11 @@ def _folder(name: str) -> Any:
 
 
 @cache
-def load(name: str = SHIPPED) -> Classifier:
+def load(name: str = SHIPPED, find: Callable[[str], Model] | None = None) -> Classifier:
     """A shipped head with its reader (`minilm`, fetched once, 84 MB), or the one whose card is at a path.
 
-    Kept in memory. Raises `ModelError` where a file is not what the card says."""
+    `find` gives the language model that a head names; without it only published ones are known (`stages.safety.opened` knows
+    those of runs). Kept in memory. Raises `ModelError` where a file is not what the card says, or the model not the head's."""
     about = card(name)
     data: dict[str, bytes] = {}
     for file, said in about["files"].items():
@@ -170,22 +174,18 @@ def load(name: str = SHIPPED) -> Classifier:
         data[file] = content
     head = Head.from_bytes(data[f"{about['name']}.npz"], f"{about['name']}.npz")
     replies = data.get(f"{about['name']}-replies.npz")
-    return Classifier(reader_of(head), head, ReplyHead.from_bytes(replies) if replies else None, about["id"])
+    return Classifier(reader_of(head, find), head, ReplyHead.from_bytes(replies) if replies else None, about["id"])
 
 
-def reader_of(head: Head, model: Any = None) -> Reader:
-    """The reader that a head was fitted for; the model it names is loaded unless given."""
+def reader_of(head: Head, find: Callable[[str], Model] | None = None) -> Reader:
+    """The reader that a head was fitted for; the language model that it names is loaded, or given by `find`."""
     from solon.models.encoders import minilm
-    from solon.safety.readers import ModelReader
+    from solon.models.load import load as load_model
 
     settings = head.facts["settings"]
     if "layers" in settings:
-        return SentenceReader(model or minilm.load(), tuple(settings["layers"]))
-    if model is None:
-        from solon.models.load import load as load_model
-
-        model = load_model(head.facts["reader"])
-    return ModelReader(model, settings["layer"])
+        return SentenceReader(minilm.load(), tuple(settings["layers"]))
+    return ModelReader((find or load_model)(head.facts["reader"]), settings["layer"])
 
 
 def score(items: Sequence[Item], head: str = SHIPPED) -> list[Score]:

@@ -79,7 +79,7 @@ class ModelReader:
     def __init__(self, model: Model, layer: int | None = None):
         self.model = model
         self.layer = model.arch.layers // 2 if layer is None else layer
-        self.name, self.digest = model.name, model.digest
+        self.name, self.digest = model.name, model.fingerprint
         self.window = min(MODEL_WINDOW, model.arch.context)
         if not 0 <= self.layer < model.arch.layers:
             raise ConfigError("this layer does not exist", got=self.layer, expected=f"0 to {model.arch.layers - 1}")

@@ -60,9 +60,9 @@ class Watcher:
     `feed(ids)` gives the probability of harm after the last of them. It runs the model up to the probed layer only."""
 
     def __init__(self, model: Model, head: Head, half_life: float = HALF_LIFE):
-        if head.facts.get("digest") != model.digest:
+        if head.facts.get("digest") != model.fingerprint:
             made_for = f"{head.facts.get('reader')} {str(head.facts.get('digest'))[:12]}"
-            raise ModelError("the head was fitted on another model", got=f"{model.name} {model.digest[:12]}", expected=made_for)
+            raise ModelError("the head was fitted on another model", got=f"{model.name} {model.fingerprint[:12]}", expected=made_for)
         self.model, self.layer = model, int(head.facts["settings"]["layer"])
         self.smoothed = Smoothed(head, half_life)
         # The layers above the probed one are not computed.

@@ -33,7 +33,7 @@ def adapted(artifact: Artifact, precision: str = "auto", work: str = "sampling")
     params = model.params
     for link in chain:
         params = lora.load_onto(model.arch, params, link.path)
-    return replace(model, name=artifact.id, params=params, tokenizer=tokenizer_for(model))
+    return replace(model, name=artifact.id, params=params, tokenizer=tokenizer_for(model), adapters=tuple(_sum(link.path) for link in chain))
 
 
 def published_name(artifact: Artifact) -> str:
@@ -137,7 +137,8 @@ def from_folder(folder: Path, precision: str = "auto", work: str = "sampling") -
     if model.digest != said["digest"]:
         fix = f"get back the weights that the adapter of {folder.name} was made for, or import it again"
         raise ModelError(f"the adapter belongs to other weights than those of {said['base']!r}", got=model.digest, expected=said["digest"], fix=fix)
-    return replace(model, name=str(folder), params=lora.load_onto(model.arch, model.params, folder), tokenizer=tokenizer_for(model))
+    params = lora.load_onto(model.arch, model.params, folder)
+    return replace(model, name=str(folder), params=params, tokenizer=tokenizer_for(model), adapters=(_sum(folder),))
 
 
 def source(name: str, store: Store) -> str:
@@ -145,8 +146,12 @@ def source(name: str, store: Store) -> str:
     made it, or a published name with the hash of its weights."""
     kind, found = place_of(name, store)
     if kind == "folder":
-        return f"{found}@{file_digest(Path(found) / 'adapter.safetensors')[:16]}"
+        return f"{found}@{_sum(Path(found))[:16]}"
     return found if kind == "artifact" else identity(found)
+
+
+def _sum(folder: Path) -> str:
+    return file_digest(folder / "adapter.safetensors")
 
 
 def published(name: str, store: Store) -> str:

@@ -10,22 +10,23 @@ import numpy as np
 from solon.core.artifacts import Artifact, Draft, Record, Store, digest
 from solon.core.config import Config
 from solon.core.errors import ConfigError
+from solon.safety import classifier
 from solon.safety.classifier import HEADS, Classifier
 from solon.safety.head import STRENGTHS, Head, calibrated, fit, targets
 from solon.safety.readers import ModelReader, Reader, SentenceReader
 from solon.safety.replies import ReplyHead, calibrated_replies, fit_replies
 from solon.safety.texts import Text
-from solon.stages import _safety_card, _safety_figures, _safety_texts
+from solon.stages import _safety_card, _safety_figures, _safety_texts, models
 from solon.stages._safety_features import Features
 
-VERSION = 1
+VERSION = 2  # heads on a model have reply heads, too; what reads is an input
 EVALUATED = 2
 """The version of `evaluate`, which has had confusion matrices since 2."""
 SIDES = get_args(_safety_texts.Side)
 
 
 class Training(Config):
-    """`encoder` is `minilm` or a model's name; `layers` are those whose states are read (empty: the reader's choice)."""
+    """`encoder` is `minilm` or a model by any of its names; `layers` are those whose states are read (empty: the reader's choice)."""
 
     encoder: str = "minilm"
     layers: tuple[int, ...] = ()
@@ -39,9 +40,21 @@ def reader(config: Training, store: Store) -> Reader:
         return SentenceReader(minilm.load(), config.layers) if config.layers else SentenceReader(minilm.load())
     if len(config.layers) > 1:
         raise ConfigError("a language model is read at one layer", got=config.layers, expected="one")
-    from solon.stages.models import resolve
+    return ModelReader(models.resolve(config.encoder, store, precision="float32"), *config.layers)
 
-    return ModelReader(resolve(config.encoder, store, precision="float32"), *config.layers)
+
+def read_by(config: Training, store: Store) -> str:
+    """What the artifact records of the weights that read the texts; a language model is not loaded for it."""
+    if config.encoder == "minilm":
+        from solon.models.encoders import minilm
+
+        return f"minilm@{minilm.load().digest[:16]}"
+    return models.source(config.encoder, store)
+
+
+def opened(head: str, store: Store) -> Classifier:
+    """A shipped head or the one whose card is at a path, on a model by any of its names, those of runs in this store too."""
+    return classifier.load(head, partial(models.resolve, store=store, precision="float32"))
 
 
 def name_of(config: Training) -> str:
@@ -50,18 +63,18 @@ def name_of(config: Training) -> str:
 
 
 def train(config: Training, store: Store) -> Artifact:
-    """Files of the artifact: NAME.npz, NAME-replies.npz (MiniLM only), NAME.json (the card) and NAME.md (to read)."""
-    data = {f"{one} {side}": _digest(_safety_texts.texts(one, side)) for one in _safety_texts.sources() for side in SIDES}
+    """Files of the artifact: NAME.npz, NAME-replies.npz, NAME.json (the card) and NAME.md (to read)."""
+    data = {"encoder": read_by(config, store)} | {f"{one} {side}": _digest(_safety_texts.texts(one, side)) for one in _safety_texts.sources() for side in SIDES}
     return store.make("safety", VERSION, config.model_dump(mode="json"), data, partial(_train, config, store))
 
 
-def evaluate(classifier: Classifier, store: Store) -> Artifact:
+def evaluate(found: Classifier, store: Store) -> Artifact:
     """The figures of a head on the held-out texts, as `figures.json`."""
-    settings = {"head": digest(digest_of(classifier.head)), "card": classifier.card}
+    settings = {"head": digest(digest_of(found.head)), "card": found.card}
     data = {one: _digest(_safety_texts.texts(one, "test")) for one in _safety_texts.sources()}
 
     def build(draft: Draft) -> None:
-        rows = figures(classifier.head, classifier.replies, Features(classifier.reader, draft))
+        rows = figures(found.head, found.replies, Features(found.reader, draft))
         draft.write("figures.json", rows)
         draft.write("confusion.json", _safety_figures.confusions(rows))
         _report(draft, rows)
@@ -83,8 +96,8 @@ def _train(config: Training, store: Store, draft: Draft) -> None:
     source, name = reader(config, store), name_of(config)
     features = Features(source, draft)
     head, fitted_on = _fit(features, draft)
-    replies = _fit_replies(head, features) if isinstance(source, SentenceReader) else None
-    files = {f"{name}.npz": head.to_bytes()} | ({f"{name}-replies.npz": replies.to_bytes()} if replies else {})
+    replies = _fit_replies(head, features)
+    files = {f"{name}.npz": head.to_bytes(), f"{name}-replies.npz": replies.to_bytes()}
     for file, content in files.items():
         (draft.path / file).write_bytes(content)
     rows = figures(head, replies, features)
