@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from sklearn.metrics import average_precision_score, confusion_matrix, f1_score, precision_recall_curve, roc_auc_score
 
 from solon.core.errors import DataError, MissingError, ModelError
 from solon.core.records import conversation, user
@@ -23,7 +23,8 @@ from solon.safety.classifier import Classifier
 from solon.safety.head import HARM, OUTPUTS, Head, targets
 from solon.safety.readers import Reading
 from solon.safety.taxonomy import CATEGORIES, FLAGS, LABELS, Known
-from solon.safety.texts import Reply
+from solon.safety.texts import Reply, Text
+from solon.stages import _safety_figures, _safety_pictures, _safety_texts
 
 WORDS = ("bomb", "idiot", "drugs", "hack", "hello", "cake", "river", "sorry", "sure", "not")
 
@@ -86,8 +87,6 @@ def test_every_label_names_known_categories_and_levels() -> None:
 
 
 def test_the_mapping_is_total_over_the_data_that_come_with_solon() -> None:
-    from solon.stages import _safety_texts
-
     red = [t for side in ("train", "validation", "test") for t in _safety_texts.texts("red_team", side)]
     assert len(red) == 425 and {t.label for t in red} == set(taxonomy.RED_TEAM)
     # Every category but those that no starter prompt shows can be learned from some label.
@@ -98,8 +97,6 @@ def test_the_mapping_is_total_over_the_data_that_come_with_solon() -> None:
 @pytest.mark.skipif("SOLON_DATA" not in os.environ, reason="needs the public data sets")
 def test_the_mapping_is_total_over_the_public_data() -> None:
     """A label without a meaning would raise; the sides share no family."""
-    from solon.stages import _safety_texts
-
     for source in _safety_texts.sources():
         sides = {side: _safety_texts.texts(source, side) for side in ("train", "validation", "test")}
         families = [{text.family for text in side} for side in sides.values()]
@@ -161,6 +158,57 @@ def test_measures_equal_scikit_learn(seed: int) -> None:
     assert measure.average_precision(y, score) == pytest.approx(average_precision_score(y, score), abs=1e-12)
     assert measure.f1(y, score > 0.5) == pytest.approx(f1_score(y, score > 0.5), abs=1e-12)
     assert measure.false_positive_rate(y, score > 0.5) == pytest.approx(((score > 0.5) & ~y).sum() / (~y).sum())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_macro_f1_is_the_mean_over_what_is_known(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    y, decided = (rng.random((2, 90, 4)) < 0.4).astype(float)
+    decided = decided.astype(bool)
+    assert measure.macro_f1(None, y, decided) == pytest.approx(f1_score(y, decided, average="macro"))
+    y[rng.random(y.shape) < 0.5] = np.nan
+    y[y[:, 3] == 1, 3] = 0  # no text of the last one: it is left out
+    given = np.isfinite(y)
+    theirs = [f1_score(y[given[:, j], j], decided[given[:, j], j]) for j in range(3)]
+    assert measure.macro_f1(None, y, decided) == pytest.approx(np.mean(theirs))
+    assert np.isnan(measure.macro_f1(None, y * np.nan, decided))
+
+
+@pytest.mark.parametrize("digits", [1, 6])
+def test_precision_and_recall_equal_scikit_learn(digits: int) -> None:
+    rng = np.random.default_rng(digits)
+    y = rng.random(80) < 0.3
+    score = np.round(rng.random(80), digits)  # with and without ties
+    precision, recall, _ = precision_recall_curve(y, score)
+    points = sorted(zip(recall[:-1], precision[:-1], strict=True))  # its last point belongs to no score
+    assert np.allclose(sorted(measure.precision_recall(y, score)), points)
+    assert measure.precision_recall(y & False, score) == []
+
+
+def test_every_output_with_enough_labels_has_figures() -> None:
+    """Each category and level by its own score and threshold, on the texts whose label is known; too few of a kind give none."""
+    made, many = plain_head(), []
+    for i in range(90):
+        word = ("bomb", "drugs", "cake")[i % 3]
+        bad = {"weapons": word == "bomb", "hate": i == 0, **({"drugs": word == "drugs"} if i % 2 else {})}
+        known = Known(bad | ({"cyber": True} if i % 5 else {}), (0, 0) if word == "cake" else (1, 1) if i % 4 else (2, 3))
+        many.append(Text("red_team", f"{word if i % 7 else 'hello'} {i}", "", known, f"f{i}"))  # some are missed
+    read = {text.text: scorer().logits(text.text)[:2] for text in many}
+    rows = _safety_figures.of_texts(made, {"requests": many}, read)
+    assert {row["slice"] for row in rows} == {"", "weapons", "drugs", "severity>=2", "categories"}
+    p = made.probabilities(np.array([read[text.text][0] for text in many]))
+    f1s = []
+    for output in ("weapons", "drugs", "severity>=2"):
+        y, j = _safety_figures.truth(many, output), OUTPUTS.index(output)
+        given = np.isfinite(y)
+        found = {row["figure"]: row for row in rows if row["slice"] == output}
+        decided = p[given, j] >= made.threshold[j]
+        assert list(found["F1"]["confusion"].values()) == confusion_matrix(y[given], decided, labels=[1, 0]).ravel().tolist()
+        assert found["AUROC"]["n"] == given.sum() and found["AUROC"]["value"] == pytest.approx(roc_auc_score(y[given], p[given, j]))
+        f1s.append(f1_score(y[given], decided))
+    (macro,) = [row for row in rows if row["figure"] == "macro-F1"]
+    assert macro["value"] == pytest.approx(np.mean(f1s[:2])) and macro["how"].startswith("mean over weapons, drugs;")
+    assert macro["n"] == 90 and macro["low"] < macro["value"] < macro["high"]
 
 
 def test_intervals_are_wider_when_texts_come_in_families() -> None:
@@ -408,13 +456,18 @@ def test_a_head_that_was_changed_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_confusion_matrix_is_scikit_learns() -> None:
-    from sklearn.metrics import confusion_matrix
-
-    from solon.stages import _safety_figures
-
     draws = np.random.default_rng(3)
     y, p = (draws.random(80) < 0.3).astype(float), draws.random(80)
     rows = _safety_figures.described("some", "", y, p, 0.6, [str(i) for i in range(80)])
     (matrix,) = _safety_figures.confusions(rows)
     assert list(matrix.values())[2:] == confusion_matrix(y, p >= 0.6, labels=[1, 0]).ravel().tolist()
     assert not _safety_figures.confusions(_safety_figures.described("some", "", y, p, None, [str(i) for i in range(80)]))
+
+
+def test_pictures_hold_what_is_measured() -> None:
+    draws = np.random.default_rng(4)
+    y, p = (draws.random(80) < 0.3).astype(float), draws.random(80)
+    drawn = _safety_pictures.reliable(y, p)
+    assert "Requests, n 80" in drawn and drawn.count("share harmful 0.") == 10
+    lines = _safety_pictures.found({"requests": (y, p), "wiki": (1 - y, p)})
+    assert lines.count("<polyline") == 2 and "<title>wiki, n 80</title>" in lines

@@ -100,6 +100,8 @@ def test_a_watcher_refuses_what_it_cannot_read(tiny_model: Any) -> None:
 
 # The stage
 
+FILES = {"own.npz", "own-replies.npz", "own.json", "own.md", "own-reliability.svg", "own-precision-recall.svg"}
+
 
 def invented(source: str, side: str) -> list[Text]:
     """Texts of one word that decides everything, in the places of the real sources."""
@@ -147,7 +149,9 @@ def test_training_gives_the_same_bytes_again_and_a_whole_card(small: None, tmp_p
     made = [safety.train(safety.Training(encoder="tiny"), Store(tmp_path / name)) for name in ("a", "b")]
     assert made[0].id == made[1].id
     files = [{p.name: p.read_bytes() for p in one.path.iterdir() if p.name != "evidence.json"} for one in made]
-    assert files[0] == files[1] and set(files[0]) == {"own.npz", "own-replies.npz", "own.json", "own.md"}
+    assert files[0] == files[1] and set(files[0]) == FILES
+    page = files[0]["own.md"].decode()
+    assert all(f"({name})" in page for name in FILES if name.endswith(".svg")) and b"</svg>" in files[0]["own-reliability.svg"]
     card = json.loads(files[0]["own.json"])
     assert card["data"]["surge"] == {"licence": "none: invented", "train": 24, "validation": 24, "test": 24}
     assert card["labels"]["weapons"] == {"yes": 108, "no": 132}
@@ -221,7 +225,7 @@ def test_a_head_on_a_runs_model_is_opened_again(texts: None, monkeypatch: pytest
     from solon.cli.program import app
 
     monkeypatch.setattr(models, "base", lambda *how: tiny_model)
-    monkeypatch.setattr(safety, "figures", lambda *of: [])
+    monkeypatch.setattr(safety, "figures", lambda *of: ([], {}))
     store = Store(tmp_path)
     finished(store, "some", adapted(store, tiny_model, 1))
     place = ["--runs", str(tmp_path)]
@@ -257,7 +261,7 @@ def test_commands(monkeypatch: pytest.MonkeyPatch, tiny_model: Any, small: None,
     assert wrong.exit_code == 2 and "there is no head" in wrong.stderr and "Traceback" not in wrong.stderr
     made = runner.invoke(app, ["safety", "train", "--encoder", "tiny", "--out", str(tmp_path / "heads"), "--runs", str(tmp_path), "--json"])
     assert json.loads(made.stdout)["card"].startswith("solon-safety-own-")
-    assert {p.name for p in (tmp_path / "heads").iterdir()} == {"own.npz", "own-replies.npz", "own.json", "own.md"}
+    assert {p.name for p in (tmp_path / "heads").iterdir()} == FILES
     assert runner.invoke(app, ["safety", "train", "--layers", "two"]).exit_code == 2
     for command in ("train", "eval", "score"):
         assert "Examples" in runner.invoke(app, ["safety", command, "--help"]).stdout

@@ -46,14 +46,8 @@ def auroc(y: NDArray[Any], score: Floats) -> float:
 
 def average_precision(y: NDArray[Any], score: Floats) -> float:
     """Area under precision over recall as a step sum (AUPRC); equal scores count as one step. nan without positives."""
-    if not y.any():
-        return float("nan")
-    order = np.argsort(-score, kind="stable")
-    hits, ranked = y[order].astype(np.float64), score[order]
-    last = np.flatnonzero(np.r_[ranked[1:] != ranked[:-1], True])
-    found = np.cumsum(hits)[last]
-    precision, recall = found / (last + 1), found / hits.sum()
-    return float((precision * np.diff(np.r_[0.0, recall])).sum())
+    points = np.array(precision_recall(y, score))
+    return float((points[:, 1] * np.diff(np.r_[0.0, points[:, 0]])).sum()) if len(points) else float("nan")
 
 
 def f1(y: NDArray[Any], decided: NDArray[Any]) -> float:
@@ -61,6 +55,22 @@ def f1(y: NDArray[Any], decided: NDArray[Any]) -> float:
     y, decided = y.astype(bool), decided.astype(bool)
     both = int((y & decided).sum())
     return 2 * both / (int(y.sum()) + int(decided.sum())) if y.any() else float("nan")
+
+
+def macro_f1(_: Any, known: Floats, decided: NDArray[Any]) -> float:
+    """The mean of F1 over outputs, each on the texts whose label is known; `known [n, outputs]` is 1, 0 or nan. An output of
+    which there is no text is left out; nan where that is all of them."""
+    each = [f1(known[given, j] == 1, decided[given, j]) for j, given in enumerate(np.isfinite(known).T)]
+    fit = [one for one in each if np.isfinite(one)]
+    return float(np.mean(fit)) if fit else float("nan")
+
+
+def precision_recall(y: NDArray[Any], score: Floats) -> list[tuple[float, float]]:
+    """Points `(recall, precision)`, one for each distinct score, from the highest; none without positives."""
+    order = np.argsort(-score, kind="stable")
+    hits, ranked = np.cumsum(y[order].astype(np.float64)), score[order]
+    last = np.flatnonzero(np.r_[ranked[1:] != ranked[:-1], True])
+    return [(float(hits[i] / hits[-1]), float(hits[i] / (i + 1))) for i in last] if len(hits) and hits[-1] else []
 
 
 def false_positive_rate(y: NDArray[Any], decided: NDArray[Any]) -> float:

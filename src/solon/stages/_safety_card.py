@@ -84,7 +84,8 @@ def page(card: Record) -> str:
         f"Score: probability of any harm; flagged from {card['threshold']['severity>=1']:.3f} on. 95 % intervals by a bootstrap "
         "over families.", "",
         *_table([row for row in card["figures"] if not row["slice"]]), "",
-        "## By category (moderation samples) and by group", "",
+        *(line for picture, words in PICTURES.items() for line in (f"![{words}]({card['name']}-{picture})", "")),
+        "## By category, level of severity and group", "",
         *_table([row for row in card["figures"] if row["slice"]]), "",
         "## Data", "", "| source | licence | train | validation | test |", "|---|---|---|---|---|",
         *(f"| {name} | {d['licence']} | {d['train']} | {d['validation']} | {d['test']} |" for name, d in card["data"].items()), "",
@@ -96,7 +97,8 @@ def page(card: Record) -> str:
     return "\n".join(lines) + "\n"
 
 
-COLUMNS = ("AUPRC", "AUROC", "F1", "recall", "FPR", "ECE", "worse reply scores higher")
+PICTURES = {"reliability.svg": "Probability of harm and share harmful", "precision-recall.svg": "Precision over recall of harm"}
+COLUMNS = ("AUPRC", "AUROC", "F1", "macro-F1", "recall", "FPR", "ECE", "worse reply scores higher")
 
 
 def _table(rows: Sequence[Record]) -> list[str]:

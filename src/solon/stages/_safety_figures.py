@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solon.core.artifacts import Record
+from solon.safety import head as heads
 from solon.safety import measure
 from solon.safety.head import HARM, OUTPUTS, Floats, Head, targets
 from solon.safety.replies import Read, ReplyHead
@@ -49,23 +50,36 @@ def truth(texts: Sequence[Text], output: str) -> Floats:
 
 
 def of_texts(head: Head, tests: Mapping[str, Sequence[Text]], read: Mapping[str, Read]) -> list[Record]:
-    """Figures of every set by the harm score, of every category where the moderation samples label it, and of groups."""
+    """Figures of every set by the harm score, of every category and level that its labels tell apart, of the categories
+    together, and of groups."""
     rows: list[Record] = []
     for name, texts in tests.items():
         p = head.probabilities(np.array([read[text.text][0] for text in texts]))
         rows += decisions(name, "", texts, truth(texts, SETS[name][1]), p[:, HARM], head.threshold[HARM])
-        if name == "hatecheck":
-            j = OUTPUTS.index("hate")
-            rows += decisions(name, "by the category hate", texts, truth(texts, "hate"), p[:, j], head.threshold[j])
-        if name == "moderation":
-            for j, output in enumerate(OUTPUTS[:HARM]):
-                rows += decisions(name, output, texts, truth(texts, output), p[:, j], head.threshold[j])
+        rows += by_output(name, texts, p, head.threshold)
         if name in GROUPED:
             for group in sorted({text.group for text in texts} - {""}):
                 inside = np.array([text.group == group for text in texts])
                 chosen = [text for text in texts if text.group == group]
                 rows += decisions(name, group, chosen, truth(chosen, SETS[name][1]), p[inside, HARM], head.threshold[HARM])
     return rows
+
+
+def by_output(name: str, texts: Sequence[Text], p: Floats, threshold: NDArray[Any]) -> list[Record]:
+    """Figures of each category and level by its own score where enough texts of each kind are known, and over the categories
+    among them the mean of F1, if there are several."""
+    known = targets([text.known for text in texts])
+    told = [j for j in range(len(OUTPUTS)) if j != HARM and min((known[:, j] == kind).sum() for kind in (0, 1)) >= heads.FEWEST]
+    rows = [row for j in told for row in decisions(name, OUTPUTS[j], texts, known[:, j], p[:, j], threshold[j])]
+    categories = [j for j in told if j < HARM]
+    if len(categories) < 2:
+        return rows
+    clusters, yes = [text.family for text in texts], (known[:, categories] == 1).any(1)
+    found = measure.measure(
+        measure.macro_f1, yes, known[:, categories], p[:, categories] >= threshold[categories], clusters=clusters, name=f"{name} macro-F1"
+    )
+    how = f"mean over {', '.join(OUTPUTS[j] for j in categories)}; {found.how}"
+    return [*rows, {"set": name, "slice": "categories", "figure": "macro-F1", **asdict(found), "how": how}]
 
 
 def decisions(name: str, slice: str, texts: Sequence[Text], y: Floats, p: Floats, threshold: float) -> list[Record]:

@@ -15,22 +15,22 @@ STYLE = (
 )
 
 
-def reliability(bins: Sequence[Mapping[str, float]], title: str) -> str:
+def reliability(bins: Sequence[Mapping[str, float]], title: str, below: str = "confidence", beside: str = "share right") -> str:
     """Mean confidence against the share that was right, with Wilson's intervals; the area of a dot grows with its items."""
     most = max(one["n"] for one in bins)
     drawn = Markup("").join(
         Markup(
             '<line class="ci" x1="{x}" x2="{x}" y1="{low}" y2="{high}"/><circle class="dot" cx="{x}" cy="{y}" r="{r:.1f}">'
-            "<title>confidence {p:.3f}, right {share:.3f}, n {n}</title></circle>"
+            "<title>{below} {p:.3f}, {beside} {share:.3f}, n {n}</title></circle>"
         ).format(
             x=across(one["p"]), y=up(one["y"]), low=up(one["low"]), high=up(one["high"]), r=2 + 3 * math.sqrt(one["n"] / most),
-            p=one["p"], share=one["y"], n=int(one["n"]),
+            p=one["p"], share=one["y"], n=int(one["n"]), below=below, beside=beside,
         )
         for one in bins
     )  # fmt: skip
     diagonal = Markup('<line class="plain" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(across(0), up(0), across(1), up(1))
     count = int(sum(one["n"] for one in bins))
-    return _page(f"{title}, n {count}", "confidence", "share right", diagonal + drawn)
+    return framed(f"{title}, n {count}", below, beside, diagonal + drawn)
 
 
 def coverage(points: Sequence[Mapping[str, float]], blind: float) -> str:
@@ -38,7 +38,7 @@ def coverage(points: Sequence[Mapping[str, float]], blind: float) -> str:
     path = " ".join(f"{across(one['coverage'])},{up(one['risk'])}" for one in points)
     flat = Markup('<line class="plain" x1="{}" y1="{y}" x2="{}" y2="{y}"/>').format(across(0), across(1), y=up(blind))
     line = Markup('<polyline class="line" points="{}"/>').format(path)
-    return _page("Risk by coverage", "share answered", "share wrong", flat + line)
+    return framed("Risk by coverage", "share answered", "share wrong", flat + line)
 
 
 def across(x: float) -> float:
@@ -49,7 +49,7 @@ def up(y: float) -> float:
     return round(TOP + (1 - y) * SIZE, 1)
 
 
-def _page(title: str, below: str, beside: str, drawn: Markup) -> str:
+def framed(title: str, below: str, beside: str, drawn: Markup) -> str:
     """Frame, ends of both axes and their names around a drawing in the unit square."""
     height = TOP + SIZE + FOOT
     return str(

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from solon.core.artifacts import Artifact, Draft, Record, Store, digest
+from solon.core.artifacts import Artifact, Draft, Record, Store, digest, write_text
 from solon.core.config import Config
 from solon.core.errors import ConfigError
 from solon.safety import classifier
@@ -16,12 +16,12 @@ from solon.safety.head import STRENGTHS, Head, calibrated, fit, targets
 from solon.safety.readers import ModelReader, Reader, SentenceReader
 from solon.safety.replies import ReplyHead, calibrated_replies, fit_replies
 from solon.safety.texts import Text
-from solon.stages import _safety_card, _safety_figures, _safety_texts, models
+from solon.stages import _safety_card, _safety_figures, _safety_pictures, _safety_texts, models
 from solon.stages._safety_features import Features
 
 VERSION = 2  # heads on a model have reply heads, too; what reads is an input
-EVALUATED = 2
-"""The version of `evaluate`, which has had confusion matrices since 2."""
+EVALUATED = 3
+"""The version of `evaluate`, which has had confusion matrices since 2, every output and pictures since 3."""
 SIDES = get_args(_safety_texts.Side)
 
 
@@ -63,18 +63,19 @@ def name_of(config: Training) -> str:
 
 
 def train(config: Training, store: Store) -> Artifact:
-    """Files of the artifact: NAME.npz, NAME-replies.npz, NAME.json (the card) and NAME.md (to read)."""
+    """Files of the artifact: NAME.npz, NAME-replies.npz, NAME.json (the card), NAME.md (to read) and its pictures."""
     data = {"encoder": read_by(config, store)} | {f"{one} {side}": _digest(_safety_texts.texts(one, side)) for one in _safety_texts.sources() for side in SIDES}
     return store.make("safety", VERSION, config.model_dump(mode="json"), data, partial(_train, config, store))
 
 
 def evaluate(found: Classifier, store: Store) -> Artifact:
-    """The figures of a head on the held-out texts, as `figures.json`."""
+    """The figures of a head on the held-out texts as `figures.json`, their confusion matrices and pictures."""
     settings = {"head": digest(digest_of(found.head)), "card": found.card}
     data = {one: _digest(_safety_texts.texts(one, "test")) for one in _safety_texts.sources()}
 
     def build(draft: Draft) -> None:
-        rows = figures(found.head, found.replies, Features(found.reader, draft))
+        rows, drawn = figures(found.head, found.replies, Features(found.reader, draft))
+        _draw(draft, drawn)
         draft.write("figures.json", rows)
         draft.write("confusion.json", _safety_figures.confusions(rows))
         _report(draft, rows)
@@ -82,14 +83,15 @@ def evaluate(found: Classifier, store: Store) -> Artifact:
     return store.make("safety-eval", EVALUATED, settings, data, build)
 
 
-def figures(head: Head, replies: ReplyHead | None, features: Features) -> list[Record]:
-    """One row a figure; see `_safety_figures.described`."""
+def figures(head: Head, replies: ReplyHead | None, features: Features) -> tuple[list[Record], dict[str, str]]:
+    """One row a figure (`_safety_figures.described`), and pictures by the names of their files."""
     tests, answers = _safety_figures.test_texts(), _safety_figures.test_replies() if replies else {}
     wanted = _safety_figures.wanted(tests, answers)
     features.add(wanted)
     read = features.read(head, wanted)
     rows = _safety_figures.of_texts(head, tests, read)
-    return rows + (_safety_figures.of_replies(replies, answers, read) if replies else [])
+    rows += _safety_figures.of_replies(replies, answers, read) if replies else []
+    return rows, _safety_pictures.pictures(head, tests, read)
 
 
 def _train(config: Training, store: Store, draft: Draft) -> None:
@@ -100,7 +102,8 @@ def _train(config: Training, store: Store, draft: Draft) -> None:
     files = {f"{name}.npz": head.to_bytes(), f"{name}-replies.npz": replies.to_bytes()}
     for file, content in files.items():
         (draft.path / file).write_bytes(content)
-    rows = figures(head, replies, features)
+    rows, drawn = figures(head, replies, features)
+    _draw(draft, drawn, f"{name}-")
     card = _safety_card.card(name, files, head, replies, fitted_on, rows)
     draft.write(f"{name}.json", card)
     (draft.path / f"{name}.md").write_text(_safety_card.page(card), "utf-8")
@@ -141,7 +144,12 @@ def _digest(texts: list[Text]) -> str:
     return digest([[text.text, text.label] for text in texts])
 
 
+def _draw(draft: Draft, drawn: dict[str, str], before: str = "") -> None:
+    for file, picture in drawn.items():
+        write_text(draft.path / f"{before}{file}", picture)
+
+
 def _report(draft: Draft, rows: list[Record]) -> None:
     for row in rows:
-        if not row["slice"]:
+        if not row["slice"] or row["figure"] == "macro-F1":
             draft.metric(f"{row['set']} {row['figure']}", row["value"], n=row["n"], ci=[row["low"], row["high"]], how=row["how"])
