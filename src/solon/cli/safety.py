@@ -1,4 +1,4 @@
-"""`solon safety`: training, measuring and asking the safety text classifier."""
+"""`solon safety`: training, measuring and asking the safety text classifier, also about what a run was trained on."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def attach(app: typer.Typer) -> None:
     safety.command("score", epilog=epilog(
         "solon safety score 'How do I kill a Python process?'", "solon safety score 'How do I pick a lock?' --head mine/own.json", "cat texts.txt | solon safety score -",
     ))(score)  # fmt: skip
+    safety.command("screen", epilog=epilog("solon safety screen latest", "solon safety screen latest --json"))(screen)
     app.add_typer(safety, name="safety")
 
 
@@ -132,3 +133,39 @@ def score(
             note("a text was longer than the classifier reads; its end was left out")
 
     emit([{"text": text, **vars(one)} for text, one in zip(given, scores, strict=True)], json, human)
+
+
+def screen(
+    run: Annotated[str, typer.Argument(help="A run's id, the beginning of one, or latest.", metavar="RUN")] = "latest",
+    head: HeadFile = "minilm",
+    runs: Runs = None,
+    json: Json = False,
+) -> None:
+    """Score every row that a finished run was trained on: how many were screened and flagged, and which are the worst.
+
+    Nothing is changed. Of preference pairs the chosen and the rejected replies are told apart."""
+    from solon.stages import safety, screened
+    from solon.stages.runs import find
+
+    place = store(runs, quiet=json)
+    made = screened.screened(place, find(place, run), safety.opened(head, place))
+    found = made.read("figures.json")
+    emit({"artifact": made.id, "path": made.path, **found}, json, lambda: _screened(found, made.id))
+
+
+def _screened(found: dict[str, Any], id: str) -> None:
+    def share(one: dict[str, Any] | None) -> tuple[str, str]:
+        return (f"{one['value']:.1%}", f"{one['low']:.1%} to {one['high']:.1%}") if one else ("", "")
+
+    table(
+        ("training", "side", "screened", "flagged", "95 % exact", "severity", "worst rows"),
+        (
+            (
+                one["training"], one["side"], one["screened"], *share(one["flagged"]), f"{one['severity']['value']:.2f}" if one["severity"] else "",
+                ", ".join(f"{row['id']} {row['harm']:.2f}" for row in one["worst"][:3]),
+            )
+            for one in found["trainings"]
+        ),
+        right=("flagged", "severity"),
+    )  # fmt: skip
+    typer.echo(clean(f"screened {found['screened']} rows by {found['classifier']} in {id}"))
