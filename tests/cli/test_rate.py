@@ -150,14 +150,48 @@ def test_from_a_named_set_and_from_artifacts(tmp_path):
     drawn.append({"id": "r9", "prompt": prompt, "first": "", "second": "x", "dropped": "an empty reply"})
     made = store.make("pairs", 1, {}, {}, write(drawn, "rows"))
     shown = json.loads(solon("rate", "draw", made.id, "--checks", 0, "--out", tmp_path / "p", "--runs", store.root, "--json"))
-    assert shown["source"] == made.id and shown["tasks"] == 10
+    assert shown["source"] == made.id and shown["tasks"] == 12, "nine pairs, three of them twice"
     replies = lambda who: [{"id": f"e{i}", "kind": "helpful", "prompt": prompt, "reply": f"{who} {i % 8}"} for i in range(9)]  # noqa: E731
     one, two = (store.make("evaluate", 1, {"model": who}, {}, write(replies(who), "replies")) for who in ("base", "aligned"))
     args = ("--checks", 0, "--kind", "helpful", "--runs", store.root)
     shown = json.loads(solon("rate", "draw", one.id, two.id, *args, "--out", tmp_path / "e", "--json"))
-    assert shown["tasks"] == 10 and shown["writers"] == [one.id, two.id] and shown["source"] == one.id
+    assert shown["tasks"] == 12 and shown["writers"] == [one.id, two.id] and shown["source"] == one.id
     assert "share no items" in solon("rate", "draw", one.id, two.id, "--kind", "benign", "--runs", store.root, "--out", tmp_path / "n", code=2)
     assert "no replies to compare" in solon("rate", "draw", one.id, made.id, "--runs", store.root, "--out", tmp_path / "n", code=2)
+
+
+def test_marks_are_in_the_help_and_their_agreement_is_told(batch):
+    shown = " ".join(solon("rate", "check", "--help").replace("│", " ").split())
+    assert "a_helpfulness" in shown and "b_accuracy" in shown and "from 1 to 5" in shown
+    files = [rated(batch, "anna"), rated(batch, "ben")]
+    for path in files:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps({**row, "a_accuracy": 1 + len(row["task"] + str(n)) % 5, "b_accuracy": 1 + n % 5}) + "\n" for n, row in enumerate(rows)))
+    assert "agreement on accuracy (ordinal alpha)" in solon("rate", "check", batch, *files)
+    told = json.loads(solon("rate", "check", batch, *files, "--json"))["scale_agreement"]
+    assert told["accuracy"]["value"] == 1.0 and told["accuracy"]["n"] == 80
+
+
+def test_equal_and_empty_replies_are_told_and_kept_with_the_batch(tmp_path):
+    from solon.core.artifacts import Store
+
+    store = Store(tmp_path / "runs")
+    words = {"base": WORDS, "aligned": WORDS[::-1]}
+    reply = lambda who, n: "same" if n == 40 else "" if n > 40 and who == "aligned" else " ".join([*words[who], f"{'one' if who == 'base' else 'two'} {n}"])  # noqa: E731
+    ids = []
+    for who in words:
+        rows = [{"id": f"e{n}", "kind": "helpful", "prompt": [{"role": "user", "content": f"Question {n}?"}], "reply": reply(who, n)} for n in range(44)]
+        ids.append(store.make("evaluate", 1, {"model": who}, {}, lambda draft, rows=rows: draft.write_rows("replies", rows)).id)
+    folder = tmp_path / "batch"
+    shown = solon("rate", "draw", *ids, "--out", folder, "--runs", store.root)
+    assert "Shown to nobody" in shown and "3 won by the first, 1 ties" in shown
+    about = folder / "batch.json"
+    assert json.loads(about.read_text())["settled"] == {"first": 3, "tie": 1}
+    files = [rated(folder, "anna"), rated(folder, "ben")]
+    verdict = json.loads(solon("rate", "check", folder, *files, "--json"))
+    assert verdict["items"] == 40 and verdict["preference"]["n"] == 44 and "1 equal ones as ties and 3 with one empty" in verdict["preference"]["test"]
+    about.write_text(about.read_text().replace('"form": 2', '"form": 1'))
+    assert "another version" in solon("rate", "check", folder, *files, code=2)
 
 
 def test_a_batch_of_files_is_not_kept_for_a_release(batch, tmp_path):

@@ -10,7 +10,9 @@ import typer
 from solon.cli.show import Json, Runs, emit, epilog, facts, group, note, store, table
 
 Folder = Annotated[Path, typer.Argument(help="A folder made by `solon rate draw`.", metavar="BATCH")]
-Files = Annotated[list[Path], typer.Argument(help="Ratings: rows of task, rater, kind, choice.", metavar="RATINGS...")]
+MARKS = "a_helpfulness, b_helpfulness, a_informativeness, b_informativeness, a_accuracy, b_accuracy"
+ROWS = f"Ratings: rows of task, rater, kind (human or model:NAME), choice (a, b or tie), and marks from 1 to 5 if you like: {MARKS}."
+Files = Annotated[list[Path], typer.Argument(help=ROWS, metavar="RATINGS...")]
 Partial = Annotated[bool, typer.Option("--partial", help="Allow raters that have not rated every task.")]
 
 
@@ -44,9 +46,9 @@ def draw(
     ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder for the batch.")] = Path("ratings"),
     seed: Annotated[int, typer.Option("--seed", help="What is drawn and how it is shuffled; kept in the batch.")] = 1,
-    count: Annotated[int | None, typer.Option("--count", min=1, help="How many pairs; all by default.")] = None,
-    repeats: Annotated[float, typer.Option("--repeats", min=0, max=0.5, help="Share of pairs shown twice, sides swapped.")] = 0.1,
-    checks: Annotated[float, typer.Option("--checks", min=0, max=0.5, help="Share of attention checks.")] = 0.1,
+    count: Annotated[int | None, typer.Option("--count", min=1, help="How many pairs are shown; all by default.")] = None,
+    repeats: Annotated[float, typer.Option("--repeats", min=0, max=0.5, help="Share of pairs shown twice, sides swapped; three at least.")] = 0.1,
+    checks: Annotated[float, typer.Option("--checks", min=0, max=0.5, help="Share of attention checks; three at least, none if 0.")] = 0.1,
     kind: Annotated[str | None, typer.Option("--kind", help="Of evaluated replies: red_team, benign, helpful.")] = None,
     raters: Annotated[str, typer.Option("--raters", help="Who may rate: any, human or model.")] = "any",
     runs: Runs = None,
@@ -62,14 +64,18 @@ def draw(
     batch = rating.draw(out, given, about, seed, count=count, repeats=repeats, checks=checks, raters=raters)
     found = {
         "folder": out, "seed": seed, "tasks": len(batch.tasks), "repeats": sum(bool(key.repeats) for key in batch.keys),
-        "checks": sum(bool(key.check) for key in batch.keys), **about,
+        "checks": sum(bool(key.check) for key in batch.keys), "settled": batch.settled, **about,
     }  # fmt: skip
 
     def human() -> None:
         hidden = f"{found['repeats']} repeats and {found['checks']} attention checks among them"
         typer.echo(f"{out}: {found['tasks']} tasks, {hidden}, seed {seed}")
+        if batch.settled:
+            told = ", ".join(f"{often} {'ties' if who == 'tie' else f'won by the {who}'}" for who, often in batch.settled.items())
+            typer.echo(f"Shown to nobody, as their replies are equal or one is empty: {told}. They count in the preference.")
         typer.echo(f"Give raters {out / 'tasks.jsonl'}, and keep {out / 'key.jsonl'} from them.")
         typer.echo('They return rows such as {"task": "t-...", "rater": "anna", "kind": "human", "choice": "a"} (a, b or tie).')
+        typer.echo(f"Marks from 1 to 5 may stand beside the choice: {MARKS}.")
 
     emit(found, json, human)
 
@@ -136,8 +142,10 @@ def _show(verdict: Any) -> None:
     lines |= {f"among {kind} raters": told(figure) for kind, figure in verdict.by_kind.items()}
     if verdict.preference:
         lines["the second writer"] = verdict.preference.plain
+        lines["by"] = verdict.preference.test
     if verdict.powered:
         lines["people's, sharpened by models"] = f"{told(verdict.powered)}; {verdict.powered.how}"
+    lines |= {f"agreement on {name} (ordinal alpha)": told(figure) for name, figure in verdict.scale_agreement.items()}
     lines |= {name: told(figure) for name, figure in verdict.scales.items()}
     facts(lines)
     typer.echo(f"accepted; labels of kind: {verdict.rater_kind}" if verdict.accepted else "rejected")

@@ -24,13 +24,14 @@ from solon.evals.rating import Batch, Key, Pair, Rating, Task, Verdict, Who
 from solon.stages import runs
 
 FILES = ("tasks.jsonl", "key.jsonl")
-FORM = 1
-KEPT, VERSION = "rated", 1
+FORM = 2
+KEPT, VERSION = "rated", 2  # equal and empty replies count
 """The stage and version of a verdict that is kept."""
 
 
 def pairs(store: Store, source: str, other: str | None = None, kind: str | None = None) -> tuple[list[Pair], Record]:
-    """The pairs of a source that can be rated, and what the source was (`dropped` counts what could not).
+    """The pairs of a source, and what the source was. Equal and empty replies are among them: they are shown to nobody and
+    count as ties and losses (`rating.settled`).
 
     `source` is a file or named set of preference pairs, or an artifact of pairs. With `other`, both are what models
     replied when they were evaluated (`RUN:role`, or ids of artifacts), and replies to the same item are paired; `kind`
@@ -42,10 +43,9 @@ def pairs(store: Store, source: str, other: str | None = None, kind: str | None 
         facts = {"source": source}
     else:
         found, facts = _of_source(source)
-    kept = [one for one in found if one.first.strip() and one.second.strip() and one.first.strip() != one.second.strip()]
-    if not kept:
+    if all(rating.settled(one) for one in found):
         raise DataError(f"{source} holds no two replies that differ", got=f"{len(found)} pairs, all equal or empty")
-    return kept, {**facts, "dropped": {"equal or empty replies": len(found) - len(kept)}}
+    return found, facts
 
 
 def draw(folder: Path, given: Sequence[Pair], facts: Mapping[str, Any], seed: int, **settings: Any) -> Batch:
@@ -60,7 +60,7 @@ def draw(folder: Path, given: Sequence[Pair], facts: Mapping[str, Any], seed: in
         write_rows(aside / FILES[0], [{**asdict(task), "prompt": as_json(task.prompt)} for task in batch.tasks])
         write_rows(aside / FILES[1], [_key_row(batch, key) for key in batch.keys])
         hashes = {name: file_digest(aside / name) for name in FILES}
-        about = {"form": FORM, "seed": seed, **facts, "raters": batch.raters, "tasks": len(batch.tasks), "sha256": hashes}
+        about = {"form": FORM, "seed": seed, **facts, "raters": batch.raters, "tasks": len(batch.tasks), "settled": batch.settled, "sha256": hashes}
         write_text(aside / "batch.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")
         aside.rename(folder)
     except OSError as error:
@@ -74,6 +74,9 @@ def load(folder: Path) -> Batch:
         raise MissingError(f"there is no batch in {folder}", expected="a folder made by `solon rate draw`")
     try:
         about = json.loads((folder / "batch.json").read_text("utf-8"))
+        if about["form"] != FORM:
+            fix = "draw another batch: this one does not say what was left out of it"
+            raise DataError(f"{folder} was drawn by another version of Solon", got=f"form {about['form']}", expected=f"form {FORM}", fix=fix)
         for name in FILES:
             if file_digest(folder / name) != about["sha256"][name]:
                 raise DataError(f"{folder / name} was changed after it was drawn", fix="restore it, or draw another batch")
@@ -82,7 +85,7 @@ def load(folder: Path) -> Batch:
         return Batch(
             about["seed"], tuple(Task(row["task"], as_messages(row["prompt"]), row["a"], row["b"]) for row in tasks),
             tuple(Key(row["task"], row["item"], row["swapped"], row["repeats"], row["check"]) for row in keys),
-            known, about["raters"],
+            known, about["raters"], about["settled"],
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, OSError) as error:
         if isinstance(error, DataError):
@@ -112,7 +115,7 @@ def keep(store: Store, folder: Path, files: Sequence[Path], verdict: Verdict) ->
     if not about.get("other"):
         expected = "a batch of `solon rate draw RUN:base RUN:aligned`"
         raise ConfigError(f"{folder} does not compare two evaluated models", got=about.get("source"), expected=expected)
-    settings = {name: about[name] for name in ("kind", "seed", "sha256")} | {"ratings": sorted(file_digest(path) for path in files)}
+    settings = {name: about[name] for name in ("kind", "seed", "settled", "sha256")} | {"ratings": sorted(file_digest(path) for path in files)}
 
     def build(draft: Draft) -> None:
         draft.write("verdict.json", asdict(verdict))
