@@ -34,3 +34,13 @@ def test_agreement_sees_kind_and_words():
     assert mixed.rouge_l == pytest.approx((1.0 + 2 * rouge_l("I can't help with that.", "Boil the water first.")) / 3)
     with pytest.raises(DataError):
         agreement(["alone"])
+
+
+def test_empty_replies_agree_with_nothing():
+    """A model that says nothing is not consistent."""
+    silent = agreement(["", " ", ""])
+    assert (silent.same_type, silent.rouge_l, silent.n, silent.empty) == (0.0, 0.0, 3, 3)
+    endless = agreement(["the the " * 40, "the the " * 40])
+    assert (endless.same_type, endless.rouge_l, endless.empty) == (0.0, 0.0, 2)
+    some = agreement(["Boil the water first.", "Boil the water first.", ""])
+    assert some.same_type == pytest.approx(1 / 3) and some.empty == 1

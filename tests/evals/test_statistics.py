@@ -7,6 +7,8 @@ import pytest
 
 from solon.core.errors import DataError
 from solon.evals import statistics as st
+from solon.evals.statistics import words
+from solon.evals.statistics.effects import h_of_ends
 
 
 def generator(seed=0):
@@ -351,3 +353,52 @@ def test_one_item_is_no_evidence():
     assert found.p == 1.0 and found.low < 0 and found.detectable == 1.0
     means = st.paired_means([0.0], [1.0])
     assert means.p == 1.0 and math.isinf(means.detectable) and "too few items" in means.plain
+
+
+def test_a_family_says_what_is_left_after_correction():
+    """The chance numbers are those of statsmodels; a sentence never says more than its corrected p."""
+    from statsmodels.stats.multitest import multipletests
+
+    ps = [0.011, 0.0001, 0.3, None, 0.04]
+    rows = [{"p": p, "plain": words.change(-0.14, -0.2, -0.01, 1.0 if p is None else p, 0.1, points=True)} for p in ps]
+    st.correct(rows)
+    st.correct([])
+    known = multipletests([p for p in ps if p is not None], method="holm")[1]
+    assert [row["p_holm"] for row in rows if row["p"] is not None] == pytest.approx(known) and rows[3]["p_holm"] is None
+    assert rows[1]["plain"].endswith("beyond chance") and rows[0]["plain"].endswith("beyond chance")
+    assert rows[4]["plain"].endswith("beyond chance by itself, but not after correction for 4 comparisons (p 0.08)")
+    assert rows[2]["plain"].startswith("no detectable change") and "correction" not in rows[2]["plain"]
+    many = [dict(rows[4]), *({"p": 0.9, "plain": "none"} for _ in range(9))]
+    st.correct(many)
+    assert many[0]["plain"].count("beyond chance") == 1 and "for 10 comparisons" in many[0]["plain"], "the last family is told"
+
+
+def test_effects_have_intervals():
+    draw = np.random.default_rng(3)
+    x, y = draw.normal(0, 1, 40), draw.normal(0.4, 1, 40)
+    found, plain = st.paired_means(x, y), st.d_z((y - x).tolist())
+    assert found.effect_ci == (plain.low, plain.high) and found.effect == plain.value
+    families = np.repeat(np.arange(20), 2)
+    apart = st.paired_means(np.repeat(x[:20], 2), np.repeat(y[:20], 2), families.tolist())
+    assert apart.effect_ci[1] - apart.effect_ci[0] > 1.2 * (found.effect_ci[1] - found.effect_ci[0]), "wordings twice over are no more items"
+    assert apart.effect_ci[0] < apart.effect < apart.effect_ci[1]
+    assert st.paired_means([1.0, 2.0], [2.0, 3.0]).effect_ci is None, "no spread"
+    won = st.win_comparison([1.0] * 12 + [0.0] * 5 + [0.5] * 3)
+    rate = st.win_rate([1.0] * 12 + [0.0] * 5 + [0.5] * 3)
+    assert won.effect_ci == pytest.approx([st.cohens_h(0.5, end) for end in (rate.low, rate.high)])
+    ends = st.paired_proportions([0] * 10, [1] * 10)
+    assert ends.effect_ci[0] < ends.effect == pytest.approx(math.pi) and ends.effect_ci[1] == pytest.approx(math.pi)
+
+
+@pytest.mark.parametrize(("before", "up", "down"), [(0.3, 0.2, 0.1), (0.95, 0.02, 0.1), (0.5, 0.05, 0.05)])
+def test_the_interval_of_cohens_h_covers(before, up, down):
+    """In simulated comparisons the true effect lies within, some 95 % of the time."""
+    draw, n, times = np.random.default_rng(5), 120, 300
+    truth = st.cohens_h(before, before + up - down)
+    hits = 0
+    for _ in range(times):
+        cells = draw.multinomial(n, [up, down, before - down, 1 - before - up])
+        first = np.repeat([0, 1, 1, 0], cells).mean(), np.repeat([1, 0, 1, 0], cells).mean()
+        low, high = h_of_ends(*first, *st.score_interval(int(cells[0]), int(cells[1]), n))
+        hits += low <= truth <= high
+    assert 0.92 <= hits / times <= 0.99

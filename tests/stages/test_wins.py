@@ -35,6 +35,15 @@ def test_wins_by_length_alone_are_no_wins():
     assert np.mean([one["aligned"] for one in wins]) > 0.65 and found["ci"][0] < 0.5 < found["ci"][1] < 0.6
 
 
+def test_empty_replies_lose_at_any_length():
+    """They were not judged, so no liking for length explains them away."""
+    wins, theirs, base, _ = judged(300, 1.2, 0.0, seed=1)
+    full = at_equal_length(wins, "aligned", theirs, base)
+    empty = {f"e{n}": "" for n in range(300)}
+    found = at_equal_length([*wins, *({"id": id, "aligned": 0.0} for id in empty)], "aligned", theirs | empty, base | dict.fromkeys(empty, "x" * 80))
+    assert found["n"] == 600 and found["value"] < full["value"] - 0.1
+
+
 def test_nothing_is_said_where_the_judgements_determine_nothing():
     wins, theirs, base, _ = judged(30, 0.0, 0.0)
     assert at_equal_length([one | {"aligned": 1.0} for one in wins], "aligned", theirs, base) is None

@@ -19,6 +19,7 @@ from solon.core.errors import DataError
 from solon.core.keys import rng
 from solon.evals import statistics
 from solon.evals.statistics import detectable, words
+from solon.evals.statistics.effects import standardised_ends
 from solon.evals.statistics.figures import ALPHA, CHUNK, RESAMPLES, Comparison, Figure, Floats
 
 Record = Mapping[str, Any]
@@ -98,7 +99,8 @@ class Score:
         p = 1.0 if p is None else p
         said = words.change(difference, low, high, p, smallest, points=points)
         effect = difference / spread if error > 0 else 0.0
-        return Comparison(difference, low, high, len(first), test, p, effect, "change / deviation of clusters", smallest, said)
+        ends = standardised_ends(effect, k) if error > 0 and k > 1 else None
+        return Comparison(difference, low, high, len(first), test, p, effect, "change / deviation of clusters", smallest, said, ends)
 
     def _sums(self, rows: Sequence[Record]) -> tuple[list[str], Floats]:
         """The clusters, and the sums of each, of shape [clusters, tallies]."""

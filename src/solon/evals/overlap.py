@@ -15,15 +15,19 @@ from solon.core.errors import DataError
 from solon.evals.answers import answer_type
 from solon.evals.consistency import same
 
+EMPTY = "empty"
+"""The kind of an answer that is none (`evals.answers`)."""
+
 
 @dataclass(frozen=True)
 class Consistency:
     """Do replies to paraphrases of one request agree: the same kind of answer (share of pairs), the same words (mean
-    ROUGE-L over pairs)?"""
+    ROUGE-L over pairs)? `empty` of the `n` replies say nothing, and agree with none."""
 
     same_type: float
     rouge_l: float
     n: int
+    empty: int = 0
 
 
 def overlap(reply: str, reference: str) -> dict[str, float]:
@@ -74,7 +78,8 @@ def agreement(replies: Sequence[str], prompts: Sequence[str] | None = None) -> C
     """Consistency over the replies to paraphrases of one request (`prompts`, in the same order), or to one prompt with
     several seeds (no prompts).
 
-    Two refusals of different kinds are both refusals: the kind compared is help, partial help, refusal or empty.
+    Two refusals of different kinds are both refusals: the kind compared is help, partial help or refusal. An empty reply (or
+    one that repeats itself without end) is no answer, so that it agrees with nothing, not with another empty one either.
     """
     asked = list(prompts) if prompts is not None else [""] * len(replies)
     if len(replies) < 2 or len(asked) != len(replies):
@@ -83,9 +88,12 @@ def agreement(replies: Sequence[str], prompts: Sequence[str] | None = None) -> C
             got=f"{len(replies)} replies, {len(asked)} prompts",
         )
     pairs = list(combinations(replies, 2))
-    words = sum(rouge_l(one, other) for one, other in pairs) / len(pairs)
     kinds = [_kind(prompt, reply) for prompt, reply in zip(asked, replies, strict=True)]
-    return Consistency(same(kinds), words, len(replies))
+    said = [kind != EMPTY for kind in kinds]
+    both = [one and other for one, other in combinations(said, 2)]
+    words = sum(rouge_l(*pair) for pair, here in zip(pairs, both, strict=True) if here) / len(pairs)
+    told = [kind if here else f"{EMPTY} {place}" for place, (kind, here) in enumerate(zip(kinds, said, strict=True))]
+    return Consistency(same(told), words, len(replies), said.count(False))
 
 
 def _kind(prompt: str, reply: str) -> str:

@@ -75,10 +75,8 @@ def changed(score: Any, before: Rows, after: Rows, name: str, share: bool) -> Re
 
 def corrected(cells: list[Record]) -> list[Record]:
     """The cells with `p_holm` over those that have a p."""
-    known = [cell for cell in cells if cell["p"] is not None]
-    for cell, p in zip(known, statistics.holm([cell["p"] for cell in known]) if known else [], strict=True):
-        cell["p_holm"] = p
-    return [{"p_holm": None, **cell} for cell in cells]
+    statistics.correct(cells)
+    return cells
 
 
 def parted(rows: Rows, tag: str) -> dict[str, list[Record]]:

@@ -54,8 +54,7 @@ def compared(a: Artifact, b: Artifact) -> list[Record]:
         kept = {key: told[key] for key in ("what", "share", "lower_is_better")}
         neutral = name in card.get("neutral", ())
         found.append({**record, **kept, "a": ends[0], "b": ends[1], "left_out": left_out, "neutral": neutral})
-    for record, p in zip(found, statistics.holm([one["p"] for one in found]), strict=True):
-        record["p_holm"] = p
+    statistics.correct(found)
     return found
 
 

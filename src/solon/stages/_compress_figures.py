@@ -31,9 +31,7 @@ def figures(made: Mapping[str, tuple[Record, Sequence[Record], Sequence[Record]]
     for name, (facts, speeds, _) in made.items():
         changes = {} if name == ORIGINAL else _changes(name, columns[ORIGINAL], columns[name])
         rows.append({"form": name, **facts, "speed": list(speeds), "figures": _figures(name, columns[name]), "changes": changes})
-    every = [change for row in rows for change in row["changes"].values() if change["p"] is not None]
-    for change, p in zip(every, stats.holm([one["p"] for one in every]), strict=True):
-        change["p_holm"] = float(p)
+    stats.correct([change for row in rows for change in row["changes"].values()])
     return rows
 
 

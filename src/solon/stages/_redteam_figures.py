@@ -268,7 +268,7 @@ def paired(first: Sequence[Record], second: Sequence[Record]) -> Record:
     """Two models on the same attempts (the even part, which does not look at results): McNemar by prompt and over single
     attempts with prompts flipped as a whole, and by family with Holm's correction. An attempt that lacks a verdict on one
     side is left out on both."""
-    from solon.evals.statistics import holm, paired_proportions
+    from solon.evals.statistics import correct, paired_proportions
 
     sides = [{row["id"]: row for row in judged(rows) if row["part"] == "even"} for rows in (first, second)]
     every = {row["id"] for rows in (first, second) for row in rows if row["part"] == "even"}
@@ -284,13 +284,13 @@ def paired(first: Sequence[Record], second: Sequence[Record]) -> Record:
         found = paired_proportions([hit[0][i] for i in own], [hit[1][i] for i in own])
         rates = [sum(one[i] for i in own) / len(own) for one in hit]
         families[name] = {"before": rates[0], "after": rates[1], **asdict(found)}
-    adjusted = holm([float(one["p"]) for one in families.values()])
+    correct(list(families.values()))
     return {
         "attempts": len(ids), "left_out": len(every) - len(ids),
         "before": sum(hit[0]) / len(ids), "after": sum(hit[1]) / len(ids),
         "per_attempt": asdict(paired_proportions(hit[0], hit[1], goals, "redteam pair")),
         "per_prompt": asdict(paired_proportions(best[0], best[1])),
-        "families": {name: {**one, "p_holm": p} for (name, one), p in zip(families.items(), adjusted, strict=True)},
+        "families": families,
     }  # fmt: skip
 
 

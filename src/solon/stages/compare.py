@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,12 @@ from solon.evals import helpfulness
 from solon.evals import statistics as stats
 from solon.evals.answers import REFUSALS
 
-VERSION = 2
+VERSION = 3  # empty replies lose; sentences say what is left after Holm; effects have intervals
+UNREAD = {
+    (False, True): "lost unread, as the reply is empty", (True, False): "won unread, as base's reply is empty",
+    (False, False): "tied unread, as both replies are empty",
+}  # fmt: skip
+"""By whether the model replied, and whether base did."""
 AGAINST = (("base", "helpful"), ("base", "sl"), ("base", "aligned"), ("sl", "aligned"))
 
 
@@ -67,7 +73,7 @@ MEASURES = (
             "mean -log p a token of held-out prose (at most 512 tokens of a passage), mean over passages; its exponential is "
             "the perplexity"),
     Measure("consistency", "consistency", "", lambda row: row["same_type"], False, "share", "higher",
-            "paraphrases of one request that get the same type of answer, mean over requests"),
+            "paraphrases of one request that get the same type of answer, mean over requests; an empty reply agrees with nothing"),
 )  # fmt: skip
 
 
@@ -81,7 +87,7 @@ def compare(
 
 def _build(evaluations: Mapping[str, Artifact], judge: Judge | None, book: Book, draft: Draft) -> None:
     rows = {role: _by_file(one) for role, one in evaluations.items()}
-    wins = _wins(rows, judge, book) if judge else []
+    wins, counts = _wins(rows, judge, book) if judge else ([], {})
     draft.write_rows("wins", wins)
     figures: dict[str, dict[str, Any]] = {role: {} for role in rows}
     pairs: list[Record] = []
@@ -97,10 +103,9 @@ def _build(evaluations: Mapping[str, Artifact], judge: Judge | None, book: Book,
             figure["perplexity"] = _perplexity(figure["passage_loss"])
         outcomes = [row[role] for row in wins if role in row]
         if outcomes:
-            figure["win_rate"], pair = _win(role, outcomes)
+            figure["win_rate"], pair = _win(role, outcomes, counts[role])
             pairs.append(pair)
-    for pair, adjusted in zip(pairs, stats.holm([pair["p"] for pair in pairs]), strict=True):
-        pair["p_holm"] = float(adjusted)
+    stats.correct(pairs)
     draft.write("figures.json", figures)
     draft.write("pairs.json", pairs)
 
@@ -135,7 +140,7 @@ def _pair(measure: Measure, a: str, b: str, before: Mapping[str, float], after: 
 def _pair_record(figure: str, a: str, b: str, found: stats.Comparison) -> Record:
     return {
         "figure": figure, "a": a, "b": b, "n": found.n, "value": found.difference, "ci": [found.low, found.high],
-        "test": found.test, "p": found.p, "effect": found.effect, "effect_name": found.effect_name,
+        "test": found.test, "p": found.p, "effect": found.effect, "effect_ci": found.effect_ci, "effect_name": found.effect_name,
         "detectable": found.detectable, "plain": found.plain,
     }  # fmt: skip
 
@@ -145,15 +150,23 @@ def _perplexity(loss: Record) -> Record:
     return {**loss, **raised, "unit": "ppl", "how": "exponential of passage_loss"}
 
 
-def _wins(rows: Mapping[str, Mapping[str, list[Record]]], judge: Judge, book: Book) -> list[Record]:
-    """On held-out helpful prompts, each model against base: 1 win, 0 loss, one half where the two orders disagree."""
+def _wins(
+    rows: Mapping[str, Mapping[str, list[Record]]], judge: Judge, book: Book
+) -> tuple[list[Record], dict[str, Counter[str]]]:
+    """On held-out helpful prompts, each model against base: 1 win, 0 loss, one half where the two orders disagree. An empty reply
+    loses unread, and two of them tie. Also how many of each model's outcomes came about in which way."""
     principle = next((one for one in book.principles if one.id == "help.purpose"), book.principles[0])
     asked = {row["id"]: row for row in rows["base"]["replies"] if row["kind"] == "helpful"}
     wins: dict[str, Record] = {id: {"id": id} for id in asked}
-    for role in rows:
-        if role == "base":
-            continue
-        theirs = [row for row in rows[role]["replies"] if row["id"] in asked and row["reply"] and asked[row["id"]]["reply"]]
+    counts: dict[str, Counter[str]] = {role: Counter() for role in rows if role != "base"}
+    for role, count in counts.items():
+        theirs = [row for row in rows[role]["replies"] if row["id"] in asked]
+        for row in theirs:
+            sides = bool(row["reply"].strip()), bool(asked[row["id"]]["reply"].strip())
+            if not all(sides):
+                wins[row["id"]][role] = 0.5 + (sides[0] - sides[1]) / 2
+                count[UNREAD[sides]] += 1
+        theirs = [row for row in theirs if role not in wins[row["id"]]]
         questions = [
             Question(row["id"], as_messages(row["prompt"]), row["reply"], asked[row["id"]]["reply"], principle)
             for row in theirs
@@ -161,11 +174,14 @@ def _wins(rows: Mapping[str, Mapping[str, list[Record]]], judge: Judge, book: Bo
         for row, opinion in zip(theirs, judge.prefer(questions), strict=True):
             if opinion.p_forward is not None and opinion.p_backward is not None:
                 wins[row["id"]][role] = stats.settle(opinion.p_forward, 1 - opinion.p_backward)
-    return list(wins.values())
+            else:
+                count["left out, as the judge gave no opinion"] += 1
+    return list(wins.values()), counts
 
 
-def _win(role: str, outcomes: Sequence[float]) -> tuple[Record, Record]:
+def _win(role: str, outcomes: Sequence[float], counts: Mapping[str, int]) -> tuple[Record, Record]:
     found = stats.win_rate(outcomes)
-    how = f"judge's preference over base on held-out helpful prompts, both orders; {found.how}"
+    told = "".join(f"; {often} {way}" for way, often in counts.items())
+    how = f"judge's preference over base on held-out helpful prompts, both orders{told}; {found.how}"
     figure = {"value": found.value, "ci": [found.low, found.high], "n": found.n, "unit": "share", "how": how}
     return {**figure, "better": "higher"}, _pair_record("win_rate", "base", role, stats.win_comparison(outcomes))

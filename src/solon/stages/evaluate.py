@@ -38,7 +38,7 @@ from solon.stages.sampling import SHARD, Draw, replies
 from solon.stages.sft import reference_loss
 from solon.text.template import Tokens
 
-VERSION = 4  # harm of a reply is what the reply head says
+VERSION = 4  # harm of a reply is what the reply head says; empty replies agree with nothing
 PASSAGE = 512
 """Tokens of a passage that are read."""
 
@@ -135,7 +135,7 @@ def _with_harm(rows: Sequence[Record]) -> list[Record]:
 
 def _consistency(name: str, group: Sequence[Record]) -> Record:
     found = agreement([row["reply"] for row in group], [row["prompt"][-1]["content"] for row in group])
-    return {"id": name, "about": group[0]["about"], "same_type": found.same_type, "rouge_l": found.rouge_l}
+    return {"id": name, "about": group[0]["about"], "same_type": found.same_type, "rouge_l": found.rouge_l, "empty": found.empty}
 
 
 def likelihoods(config: Evaluate, model: Model, held: Held, draft: Draft) -> list[Record]:

@@ -37,7 +37,7 @@ SUFFIX = "suffix"
 EVEN, HUNT, REPLAY = "even", "hunt", "regression"
 SEARCHED_ON = 4  # requests that one suffix is searched for
 
-COMPARE_VERSION = 1
+COMPARE_VERSION = 2  # sentences say what is left after Holm; effects have intervals
 
 Grade = Callable[[Record, str], Verdict]
 """What an attempt came to: a verdict labelled with one of `OUTCOMES`. It may raise `SolonError`: then there is no verdict."""

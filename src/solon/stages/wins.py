@@ -39,11 +39,16 @@ def figures(store: Store, run: Run) -> dict[str, dict[str, Any]]:
 
 def at_equal_length(wins: Sequence[Record], role: str, theirs: Mapping[str, str], base: Mapping[str, str]) -> Record | None:
     """The chance that a model's reply beats base's were both equally long: Bradley-Terry with the logarithm of the length
-    ratio as a coefficient (Dubois et al. 2024). None where the judgements do not determine it."""
-    battles = [Battle(row["id"], role, "base", row[role], {"length": length_difference(theirs[row["id"]], base[row["id"]])}) for row in wins if role in row]
+    ratio as a coefficient (Dubois et al. 2024). None where the judgements do not determine it. An empty reply lost because it is
+    empty, whatever a judge thinks of length, and so stands without a difference."""
+    battles = [Battle(row["id"], role, "base", row[role], {"length": _longer(theirs[row["id"]], base[row["id"]])}) for row in wins if role in row]
     try:
         made = strengths(battles, position=False, name=f"win rate {role}").win_rate("base", role)
     except DataError:
         return None
     how = f"judge's preference over base on held-out helpful prompts, both orders, ties as half; {made.how}"
     return {"value": made.value, "ci": [made.low, made.high], "n": made.n, "unit": "share", "how": how, "better": "higher"}
+
+
+def _longer(reply: str, base: str) -> float:
+    return length_difference(reply, base) if reply.strip() and base.strip() else 0.0

@@ -7,7 +7,7 @@ answer that could not be judged is missing, not a zero: drop the item on both si
 from __future__ import annotations
 
 from solon.evals.statistics.effects import cohens_h, d_z, discordant_odds
-from solon.evals.statistics.families import benjamini_hochberg, holm
+from solon.evals.statistics.families import benjamini_hochberg, correct, holm
 from solon.evals.statistics.figures import ALPHA, RESAMPLES, Comparison, Figure, Z
 from solon.evals.statistics.means import bootstrap, clustered_mean, mean, standard_error
 from solon.evals.statistics.paired import discordant_test, paired_means, paired_proportions, score_interval, sign_flip
@@ -26,6 +26,7 @@ __all__ = [
     "ceiling",
     "clustered_mean",
     "cohens_h",
+    "correct",
     "d_z",
     "detectable",
     "discordant_odds",

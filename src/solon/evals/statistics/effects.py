@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
 from solon.core.errors import DataError
 from solon.core.intervals import clopper_pearson
-from solon.evals.statistics.figures import ALPHA, Figure, Floats, column, falling_root
+from solon.evals.statistics.figures import ALPHA, Figure, Floats, by_cluster, column, falling_root
+from solon.evals.statistics.means import resampled
 
 
 def cohens_h(before: float, after: float) -> float:
@@ -17,6 +18,14 @@ def cohens_h(before: float, after: float) -> float:
     if not (0 <= before <= 1 and 0 <= after <= 1):
         raise DataError("Cohen's h compares two shares", got=f"{before} and {after}", expected="0 to 1 each")
     return 2 * math.asin(math.sqrt(after)) - 2 * math.asin(math.sqrt(before))
+
+
+def h_of_ends(before: float, after: float, low: float, high: float) -> tuple[float, float]:
+    """Cohen's h at both ends of an interval of the difference; the mean of the two shares stays where it is."""
+    middle = (before + after) / 2
+    widest = 2 * min(middle, 1 - middle)  # so far apart two shares of this mean can be
+    first, second = (cohens_h(middle - gap / 2, middle + gap / 2) for gap in (max(low, -widest), min(high, widest)))
+    return first, second
 
 
 def discordant_odds(up: int, down: int) -> Figure:
@@ -37,6 +46,11 @@ def d_z(changes: Sequence[float]) -> Figure:
     n, value = len(values), standardised(values)
     if n == 1 or math.isinf(value) or not np.ptp(values):
         return Figure(value, value, value, n, "d_z; no spread: no interval can be estimated")
+    return Figure(value, *standardised_ends(value, n), n, "d_z, noncentral t 95 %")
+
+
+def standardised_ends(value: float, n: int) -> tuple[float, float]:
+    """The 95 % interval of a mean in standard deviations of n independent values."""
     from scipy.stats import nct
 
     t = math.sqrt(n) * value
@@ -48,7 +62,27 @@ def d_z(changes: Sequence[float]) -> Figure:
 
     centres = (falling_root(below, level, -reach, reach) for level in (1 - ALPHA / 2, ALPHA / 2))
     low, high = (end / math.sqrt(n) for end in centres)
-    return Figure(value, low, high, n, "d_z, noncentral t 95 %")
+    return low, high
+
+
+def d_z_ends(changes: Floats, clusters: Sequence[Hashable] | None, name: str) -> tuple[float, float] | None:
+    """The interval of d_z: noncentral t, or with clusters the percentiles over resampled clusters. None without spread."""
+    if clusters is None:
+        found = d_z(changes.tolist())
+        return (found.low, found.high) if found.low < found.high else None
+    (sums, counts), (squares, _) = by_cluster(changes, clusters), by_cluster(changes**2, clusters)
+
+    def standard(pick: Floats) -> Floats:
+        n, total = counts[pick].sum(axis=1), sums[pick].sum(axis=1)
+        spread = np.sqrt(np.maximum(squares[pick].sum(axis=1) - total**2 / n, 0) / np.maximum(n - 1, 1))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(spread > 1e-12, total / n / spread, np.nan)
+
+    draws = resampled(standard, len(sums), f"{name} d_z") if len(sums) > 1 else np.array([np.nan])
+    if np.isnan(draws).mean() > ALPHA:  # hardly a resample has a spread
+        return None
+    low, high = np.nanquantile(draws, (ALPHA / 2, 1 - ALPHA / 2))
+    return float(low), float(high)
 
 
 def standardised(changes: Floats) -> float:

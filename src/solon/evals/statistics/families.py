@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from solon.core.errors import DataError
+from solon.evals.statistics import words
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -29,6 +31,18 @@ def benjamini_hochberg(ps: Sequence[float]) -> list[float]:
         so_far = min(so_far, ps[i] * n / (n - rank))
         adjusted[i] = so_far
     return adjusted
+
+
+def correct(table: Sequence[dict[str, Any]]) -> None:
+    """Write `p_holm` into each row of one family, and into its sentence (`plain`, where it has one) what is left of it then.
+
+    Rows whose `p` is None were not tested: they get None and do not count."""
+    tested = [row for row in table if row["p"] is not None]
+    adjusted = iter(holm([float(row["p"]) for row in tested]))
+    for row in table:
+        row["p_holm"] = None if row["p"] is None else next(adjusted)
+        if "plain" in row and row["p"] is not None:
+            row["plain"] = words.after_correction(row["plain"], row["p"], row["p_holm"], len(tested))
 
 
 def _checked(ps: Sequence[float]) -> None:

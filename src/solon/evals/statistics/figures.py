@@ -35,7 +35,8 @@ class Figure:
 class Comparison:
     """What changed from a to b (`difference` is b minus a), and whether chance would do as an explanation.
 
-    `detectable` is the smallest difference that this many items would have shown in 80 % of repetitions.
+    `detectable` is the smallest difference that this many items would have shown in 80 % of repetitions. `effect_ci` is the
+    95 % interval of the effect size, None where none can be estimated.
     """
 
     difference: float
@@ -48,6 +49,7 @@ class Comparison:
     effect_name: str
     detectable: float
     plain: str
+    effect_ci: tuple[float, float] | None = None
 
 
 def column(name: str, values: Sequence[Any] | Floats) -> Floats:

@@ -10,7 +10,7 @@ import numpy as np
 
 from solon.core.keys import rng
 from solon.evals.statistics import words
-from solon.evals.statistics.effects import cohens_h, discordant_odds, standardised
+from solon.evals.statistics.effects import cohens_h, d_z_ends, discordant_odds, h_of_ends, standardised
 from solon.evals.statistics.figures import CHUNK, RESAMPLES, Comparison, Floats, Z, by_cluster, falling_root, only, pair
 from solon.evals.statistics.means import cluster_error, mean
 from solon.evals.statistics.power import EXACT_BELOW, detectable
@@ -28,9 +28,9 @@ def paired_proportions(
     first, second = pair(a, b)
     only(first, (0.0, 1.0), "a")
     only(second, (0.0, 1.0), "b")
-    effect = cohens_h(float(first.mean()), float(second.mean()))
+    ends = float(first.mean()), float(second.mean())
     if clusters is not None:
-        return _clustered_shares(second - first, clusters, effect, name)
+        return _clustered_shares(second - first, clusters, ends, name)
     n = len(first)
     up, down = int(((second == 1) & (first == 0)).sum()), int(((first == 1) & (second == 0)).sum())
     difference = (up - down) / n
@@ -39,7 +39,7 @@ def paired_proportions(
     smallest = detectable(n, discordant=(up + down) / n)
     test = f"McNemar {kind} ({up} up, {down} down, odds ratio {_odds(up, down)})"
     said = words.change(difference, low, high, p, smallest, points=True)
-    return Comparison(difference, low, high, n, test, p, effect, "Cohen's h", smallest, said)
+    return Comparison(difference, low, high, n, test, p, cohens_h(*ends), "Cohen's h", smallest, said, h_of_ends(*ends, low, high))
 
 
 def paired_means(
@@ -58,7 +58,8 @@ def paired_means(
     smallest = _detectable(sums, counts)
     said = words.change(figure.value, figure.low, figure.high, p, smallest, unit=unit)
     test, effect = f"sign-flip permutation, {kind}", standardised(change)
-    return Comparison(figure.value, figure.low, figure.high, len(change), test, p, effect, "d_z", smallest, said)
+    ends = d_z_ends(change, clusters, name)
+    return Comparison(figure.value, figure.low, figure.high, len(change), test, p, effect, "d_z", smallest, said, ends)
 
 
 def score_interval(up: int, down: int, n: int) -> tuple[float, float]:
@@ -106,7 +107,7 @@ def sign_flip(sums: Floats, name: str) -> tuple[float, str]:
     return (extreme + 1) / (RESAMPLES + 1), f"{RESAMPLES:,} flips"
 
 
-def _clustered_shares(change: Floats, clusters: Sequence[Hashable], effect: float, name: str) -> Comparison:
+def _clustered_shares(change: Floats, clusters: Sequence[Hashable], ends: tuple[float, float], name: str) -> Comparison:
     sums, counts = by_cluster(change, clusters)
     k, figure = len(sums), mean(change.tolist(), clusters, name)
     if np.ptp(sums / counts) == 0:  # nothing to resample: each cluster counts as one item
@@ -118,7 +119,8 @@ def _clustered_shares(change: Floats, clusters: Sequence[Hashable], effect: floa
     p, kind = sign_flip(sums, name)
     said = words.change(figure.value, low, high, p, smallest, points=True)
     test = f"sign-flip permutation of {k} clusters, {kind}"
-    return Comparison(figure.value, low, high, len(change), test, p, effect, "Cohen's h", smallest, said)
+    effect, effects = cohens_h(*ends), h_of_ends(*ends, low, high)
+    return Comparison(figure.value, low, high, len(change), test, p, effect, "Cohen's h", smallest, said, effects)
 
 
 def _detectable(sums: Floats, counts: Floats) -> float:

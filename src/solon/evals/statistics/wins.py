@@ -34,10 +34,10 @@ def win_comparison(outcomes: Sequence[float]) -> Comparison:
     p, kind = discordant_test(wins, losses)
     smallest = detectable(n, discordant=(wins + losses) / n) / 2
     plain = words.preference(figure.value, figure.low, figure.high, p, smallest)
-    effect = 2 * math.asin(math.sqrt(figure.value)) - math.pi / 2
+    effect, *ends = (2 * math.asin(math.sqrt(min(max(share, 0.0), 1.0))) - math.pi / 2 for share in (figure.value, figure.low, figure.high))
     test = f"sign test {kind} ({wins} won, {losses} lost, {n - wins - losses} tied)"
     low, high = figure.low - 0.5, figure.high - 0.5
-    return Comparison(figure.value - 0.5, low, high, n, test, p, effect, "Cohen's h against 0.5", smallest, plain)
+    return Comparison(figure.value - 0.5, low, high, n, test, p, effect, "Cohen's h against 0.5", smallest, plain, (ends[0], ends[1]))
 
 
 def _outcomes(outcomes: Sequence[float]) -> tuple[int, int, int]:

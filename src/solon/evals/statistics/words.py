@@ -6,6 +6,8 @@ import math
 
 from solon.evals.statistics.figures import ALPHA
 
+BEYOND = ", beyond chance"
+
 
 def change(
     difference: float, low: float, high: float, p: float, smallest: float, *, points: bool = False, unit: str = ""
@@ -23,7 +25,7 @@ def change(
     if p < ALPHA:
         verb, sign = ("fell", -1) if difference < 0 else ("rose", 1)
         ends = sorted((sign * low, sign * high))
-        return f"{verb} by {told(abs(difference))}{unit} (95 % CI {told(ends[0])} to {told(ends[1])}), beyond chance"
+        return f"{verb} by {told(abs(difference))}{unit} (95 % CI {told(ends[0])} to {told(ends[1])}){BEYOND}"
     seen = f"could have seen {told(smallest)}{unit}" if math.isfinite(smallest) else "too few items to see any"
     return f"no detectable change ({told(difference)}{unit}, 95 % CI {told(low)} to {told(high)}); {seen}"
 
@@ -33,7 +35,16 @@ def preference(share: float, low: float, high: float, p: float, smallest: float)
     beyond = p < ALPHA
     verb = ("wins" if share > 0.5 else "loses") if beyond else "no detectable preference:"
     plain = f"{verb} ({100 * share:.0f} % of comparisons, 95 % CI {100 * low:.0f} to {100 * high:.0f})"
-    return plain + (", beyond chance" if beyond else f"; could have seen {100 * (0.5 + smallest):.0f} %")
+    return plain + (BEYOND if beyond else f"; could have seen {100 * (0.5 + smallest):.0f} %")
+
+
+def after_correction(plain: str, p: float, adjusted: float, family: int) -> str:
+    """A sentence that was written from its own p, for one of `family` comparisons: what is beyond chance by itself and no longer
+    after the correction says so, and what was not stays as it is. Correcting once more, over another family, says the last."""
+    if p >= ALPHA or BEYOND not in plain:
+        return plain
+    left = "" if adjusted < ALPHA else f" by itself, but not after correction for {family} comparisons (p {adjusted:.2g})"
+    return plain.partition(BEYOND)[0] + BEYOND + left
 
 
 def rounded(x: float, points: bool) -> str:

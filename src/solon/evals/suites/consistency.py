@@ -11,7 +11,7 @@ from solon.core.records import user
 from solon.evals.asking import Ask, Card, Data, Graded, Item, Means, Options, Read, Record, Room, Said
 from solon.evals.overlap import agreement
 
-VERSION = 1
+VERSION = 2  # empty replies agree with nothing
 FILES = ("starter:paraphrases", "starter:multiple_choice")
 CARD = Card(
     title="Consistency",
