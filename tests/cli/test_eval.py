@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -75,6 +76,53 @@ def test_two_models(solon, folder, data):
     shown = solon("eval", a, b, "--suite", "nq_open", "--limit", 8, "--max-tokens", 3)
     assert shown.code == 0, shown.err
     assert "no detectable change" in shown.out and "could have seen" in shown.out and "McNemar exact" in shown.out
+
+
+def test_three_models_are_compared_two_by_two_and_ranked(solon, monkeypatch):
+    """On results that are written by hand: no model is asked."""
+    from solon.evals.asking import load
+    from solon.stages import benchmark as stage
+
+    right = {"a": 0.8, "b": 0.5, "c": 0.3}
+
+    def made(store, config, suite, subject, *_, **__):
+        card, draw = load(suite).CARD, np.random.default_rng(len(subject.name + suite))
+        values = (draw.random(40) < right[subject.name]).astype(float).tolist() if suite == "humaneval" else [0.0] * 40
+        main = next(iter(card.figures))
+        one = {"value": sum(values) / 40, "ci": [0.1, 0.9], "n": 40, "what": "", "share": True, "lower_is_better": False, "chance": None, "target": None}
+
+        def build(draft):
+            draft.write_rows("rows", [{"id": f"i{n}", "figures": {main: x}, "tags": {}} for n, x in enumerate(values)])
+            draft.write("card.json", {"suite": suite, **asdict(card)})
+            draft.write("figures.json", {"figures": {main: one}, "counts": {"items": 40, "dropped": {}, "missing": {}, "cut": 0}})
+
+        return store.make("benchmark", 1, {"suite": suite}, {"model": f"{subject.name}@0"}, build)
+
+    monkeypatch.setattr(stage, "benchmark", made)
+    shown = solon("eval", "a", "b", "c", "--suite", "humaneval,mbpp")
+    assert shown.code == 0, shown.err
+    for pair in ("a to b", "a to c", "b to c"):
+        assert f"humaneval: from {pair}" in shown.out
+    assert "main figures, as one family of 6 comparisons" in shown.out and "Cohen's h" in shown.out and "(95 % CI" in shown.out
+    assert "largest drop: humaneval pass@1, a to c" in shown.out and "by Holm, q " in shown.out
+    assert "mbpp: no strengths by pass@1: no model did better" in shown.out, "all of them failed everywhere"
+    ranked = shown.out[shown.out.index("humaneval: strengths") :].splitlines()
+    assert [line.split()[0] for line in ranked if line.split()[:1] in (["a"], ["b"], ["c"])][:3] == ["a", "b", "c"]
+
+
+def test_a_stored_result_that_was_edited_is_not_shown(solon, folder, data, tmp_path):
+    words = ("eval", folder("one", 0), "hard_choices")
+    assert solon(*words, "--json").code == 0
+    (place,) = (tmp_path / "runs" / "artifacts").glob("benchmark-*")
+    assert [row["verdict"] for row in json.loads(solon("eval", "targets", "--json").out) if row["value"] is not None] == ["own items only"]
+    found = json.loads((place / "figures.json").read_text())
+    found["figures"]["acc"] |= {"value": 1.0, "ci": [0.99, 1.0]}
+    (place / "figures.json").write_text(json.dumps(found))
+    again = solon(*words)
+    assert again.code != 0 and "figures.json was changed after it was made" in again.err and "delete the folder" in again.err and "Traceback" not in again.err
+    shown = solon("eval", "targets")
+    assert "figures.json was changed" in shown.err and "100.0 %" not in shown.out
+    assert {row["value"] for row in json.loads(solon("eval", "targets", "--json").out)} == {None}
 
 
 def test_listing_and_targets(solon):

@@ -18,7 +18,14 @@ from solon.evals.suites import consistency
 from solon.generate.score import row_logprobs
 from solon.stages import _benchmark_answers as answers
 from solon.stages import benchmark as stage
-from solon.stages._benchmark_tables import capability, compared, largest_drop, targets
+from solon.stages._benchmark_tables import (
+    across_suites,
+    capability,
+    compared,
+    every_pair,
+    largest_drop,
+    targets,
+)
 from solon.stages._benchmark_window import within
 from solon.stages.benchmark import Benchmark, Subject, benchmark, chosen_suites, figures
 from solon.text.template import Tokens
@@ -233,10 +240,11 @@ def test_two_models_are_compared_item_by_item(data, store, tiny_model):
     assert f"({up} up, {down} down" in changed["mc1"]["test"] and changed["mc1"]["left_out"] == 0
     assert "points" in changed["mc1"]["plain"] and "sign-flip" in changed["mc2"]["test"]
     assert all(row["p_holm"] >= row["p"] for row in changed.values())
-    drop = largest_drop({"truthfulqa": list(changed.values())})
-    assert (drop is None) == (changed["mc1"]["difference"] >= 0)
-    lower = {**changed["mc1"], "difference": 0.5, "a": 2.0, "lower_is_better": True, "main": True}
-    assert largest_drop({"x": [lower, {**lower, "main": False, "difference": 9}]})["lost"] == 0.25
+    mains = across_suites({"truthfulqa": every_pair({"a": a, "b": b})})
+    assert [(row["figure"], row["from"], row["to"]) for row in mains] == [("mc1", "a", "b")]
+    assert (largest_drop(mains) is None) == (changed["mc1"]["difference"] >= 0)
+    lower = {**mains[0], "difference": 0.5, "a": 2.0, "lower_is_better": True}
+    assert largest_drop([lower, {**lower, "difference": 0.1}])["lost"] == 0.25
     fewer = benchmark(store, Benchmark(limit=10), "truthfulqa", subject_of(other(tiny_model), store, "b"))
     assert {row["left_out"] for row in compared(a, fewer)} == {30}
 

@@ -1,4 +1,4 @@
-"""`solon eval`: benchmarks of a model, and two models compared on the same items."""
+"""`solon eval`: benchmarks of a model, and models compared on the same items."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from solon.cli.show import Json, Quantise, Runs, clean, emit, epilog, note, store, table
-from solon.core.errors import ConfigError
+from solon.core.errors import ConfigError, StorageError
 
 
 def attach(app: typer.Typer) -> None:
@@ -21,6 +21,7 @@ def attach(app: typer.Typer) -> None:
             "solon eval latest:aligned mmlu --limit 200 --quantise int4",
             "solon eval latest:base latest:aligned --suite ifeval",
             "solon eval latest:base latest:aligned --suite bias --limit 50",
+            "solon eval latest:base latest:sl latest:aligned --suite capability --limit 100",
             "solon eval latest:aligned uncertainty --limit 200",
             "solon eval latest:aligned mt_bench --judge latest:base",
             "solon eval latest:aligned dated_programs --since 2026-11-01",
@@ -33,7 +34,7 @@ def attach(app: typer.Typer) -> None:
 def evaluate(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="MODEL SUITE[,SUITE], or with --suite one or two models to compare, or `targets`, or `power SUITE`.", metavar="MODEL SUITE"),
+        typer.Argument(help="MODEL SUITE[,SUITE], or with --suite one model or several to compare, or `targets`, or `power SUITE`.", metavar="MODEL SUITE"),
     ] = None,
     suite: Annotated[
         str | None, typer.Option("--suite", metavar="SUITE", help="Suites by name, with commas; `capability`, `bias`, `uncertainty`, `own` and `all` are several.")
@@ -80,44 +81,65 @@ def _who(given: list[str], suite: str | None) -> tuple[list[str], list[str]]:
             fix = "solon eval MODEL SUITE, or solon eval A B --suite SUITE; solon eval --list names the suites"
             raise ConfigError("name a model and a suite", got=" ".join(given) or "nothing", fix=fix)
         return given[:1], chosen_suites(given[1])
-    if not 1 <= len(given) <= 2 or len(set(given)) < len(given):
-        raise ConfigError("name one model, or two different ones to compare", got=" ".join(given) or "nothing")
+    if not given or len(set(given)) < len(given):
+        raise ConfigError("name one model, or two different ones or more to compare", got=" ".join(given) or "nothing")
     return given, chosen_suites(suite)
 
 
 def _run(models: list[str], suites: list[str], config: Any, judge: str | None, quantise: str, runs: Any, json: bool) -> None:
-    from solon.stages._benchmark_tables import DOMAINS, capability, compared, compared_groups, largest_drop
+    from solon.stages._benchmark_tables import (
+        DOMAINS,
+        across_suites,
+        capability,
+        every_pair,
+        every_pair_by_group,
+        largest_drop,
+        ranking,
+    )
     from solon.stages.benchmark import Subject, benchmark
 
     place = store(runs, quiet=json)
     grader = Subject(judge, place) if judge else None
-    made: dict[str, dict[str, Any]] = {}
+    made: dict[str, dict[str, Any]] = {suite: {} for suite in suites}
     for name in models:
         subject = Subject(name, place, quantise)
         for suite in suites:
-            one = benchmark(place, config, suite, subject, grader, capped=len(suites) > 1)
-            made.setdefault(name, {})[suite] = one
+            one = made[suite][name] = _sound(benchmark(place, config, suite, subject, grader, capped=len(suites) > 1))
             if one.reused and not json:
                 note(f"{suite}: found {one.id}")
-    changes = {suite: compared(*(made[name][suite] for name in models)) for suite in suites} if len(models) == 2 else {}
-    groups = {suite: compared_groups(*(made[name][suite] for name in models)) for suite in changes}
-    drop = largest_drop(changes)
-    domains = {name: capability(artifacts) for name, artifacts in made.items()}
-    told = [{"model": name, "quantise": quantise, "suites": {suite: _told(one) for suite, one in of.items()}} for name, of in made.items()]
+    several = made if len(models) > 1 else {}
+    changes = {suite: every_pair(of) for suite, of in several.items()}
+    groups = {suite: every_pair_by_group(of) for suite, of in several.items()}
+    rankings = [ranking(of) for of in made.values()] if len(models) > 2 else []
+    mains = across_suites(changes)
+    drop = largest_drop(mains)
+    domains = {name: capability({suite: of[name] for suite, of in made.items()}) for name in models}
+    told = [{"model": name, "quantise": quantise, "suites": {suite: _told(of[name]) for suite, of in made.items()}} for name in models]
 
     def human() -> None:
         for one in told:
             _figures(one)
         for suite, rows in changes.items():
-            _changes(suite, models, rows)
+            _changes(suite, rows)
             _group_changes(suite, groups[suite])
+        for one in rankings:
+            _ranking(one)
         if changes:
-            lost = f"{drop['suite']} {drop['figure']}, {100 * drop['lost']:.1f} % of what it was ({drop['plain']})" if drop else "none"
-            typer.echo(f"largest drop: {lost}")
+            _across(mains, drop)
         if sum(any(cells[domain] for cells in domains.values()) for domain in DOMAINS) > 1:
             _domains(domains)
 
-    emit({"models": told, "changes": changes, "group_changes": groups, "largest_drop": drop, "domains": domains}, json, human)
+    found = {"models": told, "changes": changes, "group_changes": groups, "rankings": rankings, "across_suites": mains, "largest_drop": drop, "domains": domains}
+    emit(found, json, human)
+
+
+def _sound(artifact: Any) -> Any:
+    """The artifact, if it is as it was made: what was found and edited since is no result."""
+    fault = artifact.unsound() if artifact.reused else ""
+    if fault:
+        fix = f"delete the folder artifacts/{artifact.id} and run the same command again: it is made anew"
+        raise StorageError(f"the stored result {artifact.id} cannot be shown", got=fault, expected="the artifact as it was made", fix=fix)
+    return artifact
 
 
 def _told(artifact: Any) -> dict[str, Any]:
@@ -174,33 +196,66 @@ def _remarks(counts: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _changes(suite: str, models: list[str], rows: list[dict[str, Any]]) -> None:
-    typer.echo(clean(f"{suite}: from {models[0]} to {models[1]}"))
-    cells = [
-        (
-            row["figure"], row["n"], _number(row["a"], row["share"]), _number(row["b"], row["share"]), f"{row['p']:.3g}",
-            f"{row['p_holm']:.3g}", row["plain"] + (f"; {row['left_out']} left out" if row["left_out"] else ""),
-        )
-        for row in rows
-    ]  # fmt: skip
-    table(("figure", "n", "before", "after", "p", "p (Holm)", "finding"), cells, right=("n", "before", "after", "p", "p (Holm)"))
-    for row in rows:
-        typer.echo(f"{row['figure']}: {row['test']}; {row['effect_name']} {row['effect']:.2f}")
+def _changes(suite: str, rows: list[dict[str, Any]]) -> None:
+    for pair, part in _by_pair(rows):
+        typer.echo(clean(f"{suite}: {pair}"))
+        cells = [
+            (
+                row["figure"], row["n"], _number(row["a"], row["share"]), _number(row["b"], row["share"]), f"{row['p']:.3g}",
+                f"{row['p_holm']:.3g}", row["plain"] + (f"; {row['left_out']} left out" if row["left_out"] else ""),
+            )
+            for row in part
+        ]  # fmt: skip
+        table(("figure", "n", "before", "after", "p", "p (Holm)", "finding"), cells, right=("n", "before", "after", "p", "p (Holm)"))
+        for row in part:
+            ends = row["effect_ci"]
+            effect = f"{row['effect']:.2f}" + (f" (95 % CI {ends[0]:.2f} to {ends[1]:.2f})" if ends else "")
+            typer.echo(f"{row['figure']}: {row['test']}; {row['effect_name']} {effect}")
 
 
 def _group_changes(suite: str, rows: list[dict[str, Any]]) -> None:
-    if not rows:
+    for pair, part in _by_pair(rows):
+        cells = [
+            (
+                row["figure"], row["slice"], row["n"], _number(row["a"], row["share"]), _number(row["b"], row["share"]),
+                _interval([row["low"], row["high"]], row["share"]), "" if row["p_holm"] is None else f"{row['p_holm']:.3g}",
+            )
+            for row in part
+        ]  # fmt: skip
+        typer.echo(clean(f"{suite}, by group: {pair}"))
+        columns = ("figure", "group", "n", "before", "after", "change, 95 %", "p (Holm)")
+        table(columns, cells, right=("n", "before", "after", "p (Holm)"))
+
+
+def _by_pair(rows: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Rows of the same two models, under a heading that names them."""
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        parts.setdefault(f"from {row['from']} to {row['to']}", []).append(row)
+    return list(parts.items())
+
+
+def _ranking(one: dict[str, Any]) -> None:
+    """Who does better item by item, where there are more than two models."""
+    if one["why"]:
+        typer.echo(f"{one['suite']}: no strengths by {one['figure']}: {one['why']}")
         return
-    cells = [
-        (
-            row["figure"], row["slice"], row["n"], _number(row["a"], row["share"]), _number(row["b"], row["share"]),
-            _interval([row["low"], row["high"]], row["share"]), "" if row["p_holm"] is None else f"{row['p_holm']:.3g}",
-        )
-        for row in rows
-    ]  # fmt: skip
-    typer.echo(f"{suite}, by group")
-    columns = ("figure", "group", "n", "before", "after", "change, 95 %", "p (Holm)")
-    table(columns, cells, right=("n", "before", "after", "p (Holm)"))
+    typer.echo(f"{one['suite']}: strengths by {one['figure']}, item by item (Bradley-Terry, log-odds against the average model)")
+    ranked = sorted(one["models"].items(), key=lambda pair: -pair[1]["value"])
+    table(("model", "n", "strength", "95 % interval"), [(name, it["n"], _number(it["value"], False), _interval(it["ci"], False)) for name, it in ranked], right=("n", "strength"))
+
+
+def _across(mains: list[dict[str, Any]], drop: dict[str, Any] | None) -> None:
+    """Main figures of all suites as one family, and the largest drop among them."""
+    if len(mains) > 1:
+        cells = [(row["suite"], row["figure"], f"{row['from']} to {row['to']}", row["n"], f"{row['p']:.3g}", f"{row['p_holm']:.3g}", f"{row['q']:.3g}", row["plain"]) for row in mains]
+        typer.echo(f"main figures, as one family of {len(mains)} comparisons (q: Benjamini-Hochberg)")
+        table(("suite", "figure", "models", "n", "p", "p (Holm)", "q", "finding"), cells, right=("n", "p", "p (Holm)", "q"))
+    told = "none"
+    if drop:
+        pair = f", {drop['from']} to {drop['to']}" if len({(row["from"], row["to"]) for row in mains}) > 1 else ""
+        told = f"{drop['suite']} {drop['figure']}{pair}, {100 * drop['lost']:.1f} % of what it was ({drop['plain']}; p {drop['p_holm']:.3g} by Holm, q {drop['q']:.3g})"
+    typer.echo(clean(f"largest drop: {told}"))
 
 
 def _domains(domains: dict[str, Any]) -> None:
@@ -230,7 +285,7 @@ def _list(json: bool) -> None:
 def _targets(runs: Any, json: bool) -> None:
     from solon.stages._benchmark_tables import targets
 
-    rows = targets(store(runs, quiet=True))
+    rows = targets(store(runs, quiet=True), note)
 
     def human() -> None:
         cells = (

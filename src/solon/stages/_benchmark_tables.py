@@ -1,15 +1,17 @@
-"""What benchmark artifacts say together: two models on the same items, a model by domain, and targets with what is missing."""
+"""What benchmark artifacts say together: models on the same items, a model by domain, and targets with what is missing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import combinations
 from typing import Any
 
 from solon.core.artifacts import Artifact, Record, Store
 from solon.core.errors import DataError
 from solon.evals import statistics
-from solon.evals.asking import gathered, load, scores
+from solon.evals.asking import gathered, load, names, scores
+from solon.evals.strengths import Battle, strengths
 from solon.stages._benchmark_scores import changed, group_changes
 
 DOMAINS = ("science", "mathematics", "coding", "writing", "language")
@@ -33,6 +35,64 @@ def units(artifact: Artifact) -> dict[str, Record]:
 def compared(a: Artifact, b: Artifact) -> list[Record]:
     """Each figure of one suite on two models, paired by item: the change from a to b, its test, Holm's correction over
     the suite's figures, and what could have been seen. Items that one of the two lacks are left out and counted."""
+    found = _changes(a, b)
+    statistics.correct(found)
+    return found
+
+
+def every_pair(artifacts: Mapping[str, Artifact]) -> list[Record]:
+    """One suite on several models by name: `compared` for each two of them (`from`, `to`, in the order given), with Holm's
+    correction over all figures of all pairs."""
+    found = [{"from": a, "to": b, **row} for a, b in combinations(artifacts, 2) for row in _changes(artifacts[a], artifacts[b])]
+    statistics.correct(found)
+    return found
+
+
+def every_pair_by_group(artifacts: Mapping[str, Artifact]) -> list[Record]:
+    """The suite's scores by group for each two models, with Holm's correction over groups and pairs of each score."""
+    found = [{"from": a, "to": b, **row} for a, b in combinations(artifacts, 2) for row in compared_groups(artifacts[a], artifacts[b])]
+    for score in dict.fromkeys((row["figure"], row["tag"]) for row in found):
+        statistics.correct([row for row in found if (row["figure"], row["tag"]) == score])
+    return found
+
+
+def across_suites(changes: Mapping[str, Sequence[Record]]) -> list[Record]:
+    """The main figure of each suite, of each two models: `p_holm` and `q` (Benjamini-Hochberg) over all of them, since whoever
+    looks at ten suites looks for one that changed. The sentences are told after this correction."""
+    found = [dict(row) for rows in changes.values() for row in rows if row["main"]]
+    statistics.correct(found)
+    for row, q in zip(found, statistics.benjamini_hochberg([row["p"] for row in found]), strict=True):
+        row["q"] = q
+    return found
+
+
+def ranking(artifacts: Mapping[str, Artifact]) -> Record:
+    """Strengths of several models by who did better on an item of one suite, by its main figure (Bradley-Terry; equal values
+    are ties): `models` with log-odds against the average of them, or `why` there are none."""
+    card = next(iter(artifacts.values())).read("card.json")
+    main = next(iter(card["figures"]))
+    rows = {name: units(one) for name, one in artifacts.items()}
+    battles = []
+    for a, b in combinations(artifacts, 2) if main not in card.get("neutral", ()) else ():
+        for id in rows[a].keys() & rows[b].keys():
+            both = [rows[name][id]["figures"].get(main) for name in (a, b)]
+            if None not in both:
+                (first, second) = (sum(flat) / len(flat) for flat in (_flat([one])[0] for one in both))
+                ahead = (first > second) - (first < second)
+                battles.append(Battle(id, a, b, 0.5 + (-ahead if main in card["lower_is_better"] else ahead) / 2))
+    nothing: Record = {"suite": card["suite"], "figure": main, "models": {}}
+    if all(one.outcome == 0.5 for one in battles):
+        return nothing | {"why": "no model did better than another on any item" if battles else "it is not one value an item"}
+    try:
+        made = strengths(sorted(battles, key=lambda one: (str(one.item), one.first, one.second)), position=False, name=f"{card['suite']} {main}")
+    except DataError as error:
+        return nothing | {"why": str(error).splitlines()[0]}
+    told = {name: {"value": one.value, "ci": [one.low, one.high], "n": one.n, "how": one.how} for name, one in made.models.items()}
+    return nothing | {"models": told, "why": ""}
+
+
+def _changes(a: Artifact, b: Artifact) -> list[Record]:
+    """Each figure of one suite on two models, before any correction."""
     if a.read("card.json")["suite"] != b.read("card.json")["suite"]:
         raise DataError("two different suites cannot be compared", got=f"{a.id} and {b.id}")
     first, second, card = units(a), units(b), a.read("card.json")
@@ -54,7 +114,6 @@ def compared(a: Artifact, b: Artifact) -> list[Record]:
         kept = {key: told[key] for key in ("what", "share", "lower_is_better")}
         neutral = name in card.get("neutral", ())
         found.append({**record, **kept, "a": ends[0], "b": ends[1], "left_out": left_out, "neutral": neutral})
-    statistics.correct(found)
     return found
 
 
@@ -87,15 +146,14 @@ def compared_groups(a: Artifact, b: Artifact) -> list[Record]:
     return group_changes(card, scores(load(card["suite"])), *shared_rows(a, b)[0])
 
 
-def largest_drop(changes: Mapping[str, Sequence[Record]]) -> Record | None:
-    """The suite whose first figure got worse by the largest share of what it was; None where none got worse. A bias
-    score, which is best in the middle, has no such share."""
+def largest_drop(rows: Sequence[Record]) -> Record | None:
+    """The suite whose first figure got worse by the largest share of what it was, of what `across_suites` gives; None where
+    none got worse. A bias score, which is best in the middle, has no such share."""
     drops = []
-    for rows in changes.values():
-        for row in rows:
-            worse = row["difference"] if row["lower_is_better"] else -row["difference"]
-            if row["main"] and not row.get("neutral") and worse > 0 and row["a"]:
-                drops.append({**{key: row[key] for key in ("suite", "figure", "share", "plain", "p_holm")}, "lost": worse / abs(row["a"])})
+    for row in rows:
+        worse = row["difference"] if row["lower_is_better"] else -row["difference"]
+        if not row.get("neutral") and worse > 0 and row["a"]:
+            drops.append({**{key: row[key] for key in ("suite", "figure", "from", "to", "share", "plain", "p_holm", "q")}, "lost": worse / abs(row["a"])})
     return max(drops, key=lambda one: one["lost"], default=None)
 
 
@@ -135,24 +193,38 @@ def capability(artifacts: Mapping[str, Artifact]) -> dict[str, list[Record]]:
     return table
 
 
-def targets(store: Store) -> list[Record]:
+def targets(store: Store, left_out: Callable[[str], None] = lambda line: None) -> list[Record]:
     """Each goal with the best-attested measurement of every model: value, gap and a verdict. Met means that the whole
     interval lies at or above the target; a goal that no artifact measures is `not measured`, and one of which only a suite of
-    our own is known is `own items only`, whatever its figure."""
+    our own is known is `own items only`, whatever its figure.
+
+    A model is what its artifact records (the artifact that made it, or a name with the hash of its weights), in its form,
+    and not what somebody typed: `latest:aligned` is another model in every run. Of equally large measurements the lower one
+    is taken. Artifacts that were changed by hand, or that an earlier version of their suite made, are left out and told."""
     measured: dict[tuple[str, str], dict[str, Record]] = {}
     for path in sorted((store.root / "artifacts").glob("benchmark-*/evidence.json")):
         artifact = Artifact(path.parent.name, path.parent)
+        fault = artifact.unsound() or _outdated(artifact)
+        if fault:
+            left_out(f"{artifact.id} is left out: {fault}")
+            continue
         facts = artifact.evidence["facts"]
-        suite, model = facts["suite"], " ".join(filter(None, (facts["model"], facts.get("quantise"))))
+        suite, model = facts["suite"], " ".join(filter(None, (artifact.evidence["inputs"]["model"], facts.get("quantise"))))
         for name, figure in artifact.read("figures.json")["figures"].items():
             known = measured.setdefault((suite, name), {})
-            if model not in known or known[model]["n"] < figure["n"]:
+            if model not in known or (known[model]["n"], -known[model]["value"]) < (figure["n"], -figure["value"]):
                 known[model] = {"model": model, **figure, "artifact": artifact.id}
     rows = []
     for goal, suite, name, target in TARGETS:
         found: list[Record] = list(measured.get((suite, name), {}).values()) or [{}]
         rows += [{"goal": goal, "target": target, "stand_in": suite if suite in STAND_INS else None, **_gap(one, target, suite in STAND_INS)} for one in found]
     return rows
+
+
+def _outdated(artifact: Artifact) -> str:
+    suite, version = (artifact.evidence["config"][key] for key in ("suite", "suite_version"))
+    now = load(suite).VERSION if suite in names() else None
+    return "" if version == now else f"it is of version {version} of {suite}, and {f'this is {now}' if now else 'there is no such suite'}"
 
 
 def _gap(one: Mapping[str, Any], target: float, stand_in: bool) -> Record:

@@ -6,7 +6,7 @@ added up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -278,7 +278,7 @@ def paired(first: Sequence[Record], second: Sequence[Record]) -> Record:
     hit = [[float(side[id]["outcome"] == "success") for id in ids] for side in sides]
     goals = [sides[0][id]["goal"] for id in ids]
     best = [[float(any(h for h, g in zip(one, goals, strict=True) if g == goal)) for goal in dict.fromkeys(goals)] for one in hit]
-    families: dict[str, Mapping[str, Any]] = {}
+    families: dict[str, Record] = {}
     for name in dict.fromkeys(sides[0][id]["family"] for id in ids):
         own = [i for i, id in enumerate(ids) if sides[0][id]["family"] == name]
         found = paired_proportions([hit[0][i] for i in own], [hit[1][i] for i in own])
