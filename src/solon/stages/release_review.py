@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from solon.core.artifacts import Artifact, Record, Store, write_text
 from solon.core.errors import ConfigError, SolonError, StorageError, nearest
-from solon.stages import release_evidence, release_integrity, wins
+from solon.stages import release_evidence, release_integrity, release_suites, wins
 from solon.stages.release import PASS, WAIVED, Release, condition, of_acceptance, of_recipe
 from solon.stages.runs import Run, list_runs, now
 
@@ -48,11 +48,14 @@ def _measured(store: Store, run: Run, evidence: release_evidence.Evidence | None
     found = evidence if evidence is not None else release_evidence.gather(store, run)
     return [
         *of_recipe(config, models, pairs, judge, again),
-        *of_acceptance(models, pairs, judge, trained(store, run), over_seeds(store, run), run.id, again, found.people.read("verdict.json") if found.people else None),
+        *of_acceptance(
+            models, pairs, judge, trained(store, run.models.values()), over_seeds(store, run), run.id, again,
+            found.people.read("verdict.json") if found.people else None, release_suites.figures(found.suites, "consistency", "aligned"),
+        ),
         *release_evidence.of_evidence(config, found, run.id),
         *release_integrity.conditions(store, run, found.artifacts, release_integrity.model_of(run), release_integrity.data_of(store, run)),
         _reviewed(run, reviewer),
-    ]
+    ]  # fmt: skip
 
 
 def judge_of(store: Store, run: Run) -> Mapping[str, Any]:
@@ -62,11 +65,11 @@ def judge_of(store: Store, run: Run) -> Mapping[str, Any]:
     return found
 
 
-def trained(store: Store, run: Run) -> Record | None:
-    """`{"most", "all"}`: the most weights that one stage trained, and all that the model has. The second follows from what
+def trained(store: Store, ids: Iterable[str]) -> Record | None:
+    """`{"most", "all"}` of trainings: the most weights that one of them trained, and all that the model has. The second follows from what
     fine-tuning counted: six FLOPs a token and weight."""
     most, whole = 0, 0
-    for id in run.models.values():
+    for id in ids:
         one = store.get(id)
         most = max(most, _weights(one))
         cost = one.evidence["cost"]
@@ -86,11 +89,13 @@ def _weights(one: Artifact) -> int:
 
 
 def over_seeds(store: Store, run: Run) -> list[Record]:
-    """The change in harmful compliance of this run and of every finished run that differs in the seed alone."""
-    alike = {name: value for name, value in run.recipe.items() if name != "seed"}
+    """The change in harmful compliance of this run and of every finished run that differs in the seed alone, or in what else was
+    measured of it, which changes no model."""
+    apart = ("seed", "evidence")
+    alike = {name: value for name, value in run.recipe.items() if name not in apart}
     out: dict[int, Record] = {}
     for other in [run, *list_runs(store)]:
-        same = {name: value for name, value in other.recipe.items() if name != "seed"} == alike and other.book == run.book
+        same = {name: value for name, value in other.recipe.items() if name not in apart} == alike and other.book == run.book
         if not (same and other.ended_at and "compare" in other.stages) or other.recipe["seed"] in out:
             continue
         try:

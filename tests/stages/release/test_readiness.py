@@ -7,8 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from solon.core.artifacts import Artifact
 from solon.core.errors import ConfigError, DataError, MissingError
 from solon.stages.readiness import PHASES, against, freeze, readiness
+
+READ = Artifact.read
 
 
 def lacking(found):
@@ -32,6 +35,36 @@ def test_what_lacks_is_named_and_counted(store, run, bring):
     assert lacking(readiness(store, worse, "rl")) == {"harm-falls": "missed"}
     with pytest.raises(ConfigError, match="no phase"):
         readiness(store, run, "ssl")
+
+
+@pytest.mark.parametrize(
+    ("figure", "missed", "not_shown", "keys"),
+    [
+        ("win_rate", (None, 0.72), (None, 0.76), {"preferred"}), ("helpfulness", (0.5, 0.57), (0.5, 0.61), {"helpfulness"}),
+        ("harmful_compliance", (0.4, 0.48), (0.4, 0.44), {"harm"}), ("harm", (0.4, 0.48), (0.4, 0.44), {"classifier"}),
+        ("over_refusal", (0.05, 0.18), (0.05, 0.14), {"look-alikes"}), ("multiple_choice", (0.5, 0.45), (0.5, 0.48), {"knowledge"}),
+        ("passage_loss", (3.9, 4.2), (3.9, 4.09), {"language"}), ("consistency", (0.8, 0.87), (0.8, 0.91), {"consistency"}),
+    ],
+)  # fmt: skip
+def test_the_acceptance_figures_of_fine_tuning_are_judged_by_their_intervals(store, tables, run, monkeypatch, figure, missed, not_shown, keys):
+    """On the helpful model, whatever the aligned one does."""
+    for ends, wanted in ((missed, "missed"), (not_shown, "not shown"), (None, "not measured")):
+        models, pairs = tables(**({figure: ends} if ends else {}))
+        if ends is None:
+            models = {role: {name: one for name, one in many.items() if name != figure} for role, many in models.items()}
+            pairs = [one for one in pairs if one["figure"] != figure]
+        good, same = tables()
+        models["aligned"], pairs = good["aligned"], [one for one in pairs if one["b"] == "helpful"] + [one for one in same if one["b"] != "helpful"]
+        monkeypatch.setattr("solon.stages.wins.figures", lambda store, run, models=models: models)
+        monkeypatch.setattr(Artifact, "read", lambda self, name, pairs=pairs, read=READ: pairs if name == "pairs.json" else read(self, name))
+        found = readiness(store, run, "sft")
+        assert lacking(found) == dict.fromkeys(keys, wanted) and not found["ready"]
+
+
+def test_what_would_measure_the_classifiers_opinion_is_told(store, run, monkeypatch):
+    monkeypatch.setattr("solon.stages.release._find", lambda *_: None)
+    found = {one["key"]: one for one in readiness(store, run, "sft")["components"]}["classifier"]
+    assert found["status"] == "not measured" and found["command"] == "solon align recipes/tiny.yaml evaluate.harm=true"
 
 
 def test_a_changed_artifact_shuts_the_gate_and_what_starts_from_it(store, run):
