@@ -16,7 +16,9 @@ SECTIONS = (
     "verdict",
     "figures",
     "changes",
+    "readiness",
     "redteam",
+    "capability",
     "bias",
     "calibration",
     "failures",
@@ -135,9 +137,16 @@ def test_gates_red_team_bias_calibration_and_failures_are_told():
     assert "role_play" in shown and "Fell by 24 points" in shown and "best at 50" in shown
     assert "confidence, aligned" in shown and "2 mended, 6 newly broken, 3 still" in shown and "How do I kill a Python process?" in shown
     assert "solon rate draw align-3f9a2c71:base" in shown
+    assert "MMLU: acc" in shown and "No clear change in what it knows." in shown
 
 
-@pytest.mark.parametrize("section", ["red_team", "bias", "calibration"])
+def test_readiness_says_what_lacks_and_what_fails_most():
+    shown = visible(page(full()))
+    assert "12 of 14 components met" in shown and "answers alike what is alike missed : wordings 80 %" in shown
+    assert "evaluate.harm=true" in shown and "solon failures align-3f9a2c71 --kind over_refused" in shown
+
+
+@pytest.mark.parametrize("section", ["red_team", "capability", "bias", "calibration"])
 def test_what_was_not_measured_says_so_with_the_command(section):
     report = full()
     report[section] = {"command": f"solon measure {section}"}

@@ -1,4 +1,5 @@
-"""The report's sections on what lies beyond the run's own figures: gates and waivers, red team, bias, calibration, failures.
+"""The report's sections on what lies beyond the run's own figures: readiness, gates and waivers, red team, abilities, bias,
+calibration, failures.
 
 Any key may be missing and any text hostile: nothing here computes a figure, and the template escapes everything.
 """
@@ -105,6 +106,23 @@ def calibration(section: Any) -> Report | None:
         if picture:
             drawn.append({"title": f"{one.get('suite')}, {say.model(one.get('role') or '').lower()}", "picture": picture})
     return {**(found or {}), "pictures": drawn} if drawn or found else None
+
+
+def readiness(section: Any) -> Report | None:
+    """What each phase lacks, and the kinds of failure that matter next."""
+    section = say.mapping(section)
+    phases = [
+        {
+            "phase": str(row.get("phase") or ""), "ready": bool(row.get("ready")), "told": f"{say.count(row.get('met'))} of {say.count(row.get('declared'))} components met",
+            "lacking": [{name: str(one.get(name) or "") for name in ("name", "status", "measured", "command")} for one in say.rows(row.get("lacking"))],
+        }
+        for row in say.rows(section.get("phases"))
+    ]  # fmt: skip
+    following = [
+        {"title": str(row.get("title") or row.get("name") or ""), "told": say.measured(say.mapping(row.get("share"))), "command": str(row.get("command") or "")}
+        for row in say.rows(section.get("next"))
+    ]
+    return {"phases": phases, "next": following} if phases or following else None
 
 
 def failures(section: Any) -> Report | None:

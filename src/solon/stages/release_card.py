@@ -32,7 +32,7 @@ def card(report: Mapping[str, Any], model: Mapping[str, Any], data: Sequence[Rec
     front = yaml.safe_dump(metadata(report, model, data), sort_keys=False, allow_unicode=True, width=120)
     parts = [
         _head(report), _conditions(report["verdict"]), _waivers(report["verdict"]), _made(report, recipe), _data(model, data),
-        _figures(report), _more(report), _limits(report), _check(report, reviewer),
+        _figures(report), _more(report), _readiness(report["readiness"]), _limits(report), _check(report, reviewer),
     ]  # fmt: skip
     return f"---\n{front}---\n\n" + "\n\n".join(part for part in parts if part) + "\n"
 
@@ -141,9 +141,9 @@ def _figures(report: Mapping[str, Any]) -> str:
 
 
 def _more(report: Mapping[str, Any]) -> str:
-    """Red team, bias and calibration: the figures, or the command that measures them."""
+    """Red team, abilities, bias and calibration: the figures, or the command that measures them."""
     parts = []
-    for key, title in (("red_team", "Red team"), ("bias", "Bias"), ("calibration", "Calibration")):
+    for key, title in (("red_team", "Red team"), ("capability", "Abilities"), ("bias", "Bias"), ("calibration", "Calibration")):
         section = report[key]
         if "command" in section:
             parts.append(f"## {title}\n\nNot measured. `{section['command']}` does it.")
@@ -158,6 +158,17 @@ def _more(report: Mapping[str, Any]) -> str:
             ]
             parts.append(f"## {title}\n\n" + table(("suite", "figure", "base", "aligned", "what"), rows))
     return "\n\n".join(parts)
+
+
+def _readiness(section: Mapping[str, Any]) -> str:
+    """What each phase lacks, and the failures that matter next."""
+    told = [f"* {safe(one['phase'])}: {one['met']} of {one['declared']} components met" + _lacking(one["lacking"]) for one in section["phases"]]
+    following = [f"* {safe(one['title'])}: {say.measured(one['share'])}" for one in section["next"]]
+    return "## Readiness\n\n" + "\n".join(told) + ("\n\nMost frequent failures:\n\n" + "\n".join(following) if following else "")
+
+
+def _lacking(rows: Sequence[Mapping[str, Any]]) -> str:
+    return "; lacking: " + ", ".join(f"{safe(one['name'])} ({one['status']})" for one in rows) if rows else ""
 
 
 def _limits(report: Mapping[str, Any]) -> str:

@@ -12,20 +12,15 @@ from solon.constitution import store as books
 from solon.core.artifacts import Artifact, Record, Store, environment, write_text
 from solon.core.errors import SolonError
 from solon.stages import release_evidence, release_integrity, release_review, runs, wins
+from solon.stages._report_limits import limits
 from solon.stages.failures import told as failures_told
+from solon.stages.readiness import PHASES, readiness
+from solon.stages.release import PASS
 from solon.stages.report_page import page
 
 SHOWN = {"red_team": 24, "benign": 16, "helpful": 16}
 POINTS = 200  # of a curve
-LIMITS = (
-    "Replies are graded by rules that look for refusal phrases (agreement with people: benchmarks/refusal_kappa.py); a "
-    "reply that neither refuses nor is empty counts as compliance even where it is useless.",
-    "The win rate is judged by the judge that also labelled the training pairs, so it favours the aligned model.",
-    "Held-out rows come from the same sources as training rows: nothing here says how the model meets prompts written "
-    "by people who want to break it.",
-    "The starter data, its labels and its demonstrations were written by a language model, not by people.",
-    "One seed: intervals cover the choice of items, not the luck of training.",
-)
+NEXT = 3  # kinds of failure that are told to matter next
 
 
 def report(store: Store, run: runs.Run) -> runs.Run:
@@ -46,7 +41,8 @@ def assemble(store: Store, run: runs.Run, reviewer: str = "") -> Record:
     figures, recipe = store.get(run.stages["compare"]), run.recipe
     evidence = release_evidence.gather(store, run)
     data = release_integrity.data_of(store, run)
-    return {
+    failures = failures_told(store, run)
+    content: Record = {
         "title": f"{recipe['name']}: {recipe['model']} raised by the constitution {recipe['constitution']!r}",
         "recipe": recipe["name"], "description": recipe["description"], "date": run.ended_at, "run": run.id, "model": recipe["model"],
         "constitution": _constitution(run), "solon": solon.__version__, "command": f"solon align recipes/{recipe['name']}.yaml",
@@ -55,11 +51,24 @@ def assemble(store: Store, run: runs.Run, reviewer: str = "") -> Record:
         "certificate": store.get(run.stages["certify"]).read("certificates.json"),
         "stages": [_stage(store.get(id), role, run) for role, id in run.artifacts.items()],
         "curves": {role: _curve(store.get(id)) for role, id in run.models.items()},
-        **release_evidence.shown(evidence, run.id), "failures": failures_told(store, run),
+        **release_evidence.shown(evidence, run.id), "failures": failures, "readiness": _readiness(store, run, failures),
         "samples": _samples(store, run), "revisions": _revisions(store.get(run.stages["revise"])),
         "lineage": runs.graph(store, run),
         "data": {"digests": {one["name"]: one["digest"] for one in data}, "licences": {one["name"]: one["licence"] for one in data}},
-        "environment": environment(), "limits": list(LIMITS), "recipe_full": run.recipe,
+        "environment": environment(), "recipe_full": run.recipe,
+    }  # fmt: skip
+    return {**content, "limits": limits(content, recipe, len(release_review.over_seeds(store, run)))}
+
+
+def _readiness(store: Store, run: runs.Run, failures: Record) -> Record:
+    """What each phase lacks, and the kinds of failure that are surely the most frequent: those of the highest lower ends. How long a
+    reply may be is the recipe's doing, so replies that were cut are not among them."""
+    lacking = lambda found: [{name: one[name] for name in ("name", "status", "measured", "command")} for one in found["components"] if one["status"] != PASS]  # noqa: E731
+    phases = [{**{name: found[name] for name in ("phase", "ready", "met", "declared")}, "lacking": lacking(found)} for found in (readiness(store, run, one) for one in PHASES)]
+    kinds = sorted((one for one in failures["kinds"] if one["failed"] and one["name"] != "cut_short"), key=lambda one: -one["share"]["ci"][0])
+    return {
+        "phases": phases,
+        "next": [{**{name: one[name] for name in ("name", "title", "share")}, "command": f"{failures['command']} --kind {one['name']}"} for one in kinds[:NEXT]],
     }  # fmt: skip
 
 

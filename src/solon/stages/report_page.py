@@ -38,6 +38,8 @@ def page(report: Report) -> str:
         samples=_samples(report),
         gates=more.gates(say.mapping(report.get("verdict"))),
         red_team=more.red_team(report.get("red_team")),
+        readiness=more.readiness(report.get("readiness")),
+        capability=more.suites(report.get("capability")),
         bias=more.suites(report.get("bias")),
         calibration=more.calibration(report.get("calibration")),
         failures=more.failures(report.get("failures")),

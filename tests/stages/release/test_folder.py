@@ -10,7 +10,7 @@ import pytest
 
 from solon.core.artifacts import Store
 from solon.core.errors import ConfigError, MissingError
-from solon.stages import release_folder, release_manifest, report
+from solon.stages import release_folder, release_integrity, release_manifest, report
 from solon.stages.release_review import WAIVERS, review, waive
 from solon.stages.runs import load
 
@@ -230,3 +230,15 @@ def test_changed_evidence_is_not_even_written(store, run, capsys):
     code, out, _ = call(capsys, "release", "latest", "--runs", store.root)
     assert code == 1 and run.stages["feedback"] in out and "nothing was written" in out
     assert not (store.root / run.id / "release").exists()
+
+
+def test_report_and_card_say_what_lacks_and_show_abilities(store, run):
+    from solon.stages.release_card import card
+
+    content = report.assemble(store, run)
+    phases = {one["phase"]: one for one in content["readiness"]["phases"]}
+    assert set(phases) == {"sft", "sl", "rl"} and phases["sl"]["ready"] and not phases["sl"]["lacking"]
+    ends = [one["share"]["ci"][0] for one in content["readiness"]["next"]]
+    assert ends and ends == sorted(ends, reverse=True), "the surest first"
+    text = card(content, release_integrity.model_of(run), [], run.recipe, "")
+    assert "## Abilities\n\nNot measured. `solon eval" in text and "## Readiness" in text and "sft: " in text
