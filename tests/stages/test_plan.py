@@ -16,8 +16,10 @@ from solon.core.errors import ConfigError, MissingError
 from solon.core.mesh import mesh
 from solon.core.quantise import quantise, size
 from solon.core.weights import init, is_weight
+from solon.evals import asking as suites
 from solon.learn import lora, trainer
 from solon.models.architecture import Architecture, spec
+from solon.stages.evidence import check
 from solon.stages.fit import Fit
 from solon.stages.plan import asked_for, held, outside, plan, remarks, shape_of
 from solon.stages.recipe import Recipe, load
@@ -104,6 +106,24 @@ def test_what_a_recipe_asks_for_besides_is_named() -> None:
         f"evidence: solon redteam {both} --attempts 500", f"evidence: solon eval {both} --suite bias --limit 50",
         f"evidence: solon eval {both} --suite unanswerable", "evidence: solon guard measure RUN:aligned", "evidence: solon release RUN --classify",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["quickstart", "real-data"])
+def test_what_a_recipe_measures_of_its_run_is_planned_and_changes_no_stage(name: str) -> None:
+    path = ROOT / "recipes" / f"{name}.yaml"
+    whole, bare = load(path), load(path, ["evidence={}"])
+    told = [one for one in asked_for(whole) if one.startswith("evidence: ")]
+    assert any("solon redteam" in one for one in told) and sum("solon eval" in one for one in told) == len(whole.evidence.suites) and asked_for(bare) == []
+    assert whole.model_dump(mode="json") == {**bare.model_dump(mode="json"), "evidence": whole.evidence.model_dump(mode="json")}
+    domains = {suites.load(one).CARD.domain for one in whole.evidence.suites}
+    assert {"bias", "uncertainty"} <= domains
+
+
+def test_the_quickstart_measures_what_needs_no_other_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SOLON_DATA", raising=False)
+    check(load(ROOT / "recipes" / "quickstart.yaml"))
+    with pytest.raises(MissingError, match="SOLON_DATA"):
+        check(load(ROOT / "recipes" / "real-data.yaml"))
 
 
 def test_more_devices_than_there_are_is_refused() -> None:

@@ -11,7 +11,7 @@ from solon.evals.asking import load, scores
 from solon.evals.statistics import ALPHA
 from solon.stages._benchmark_tables import compared, compared_groups
 from solon.stages.benchmark import BUNDLES, Benchmark
-from solon.stages.release import MISSED, PASS, UNMEASURED, Release, above, at_most, condition, worst
+from solon.stages.release import MISSED, NOT_SHOWN, PASS, UNMEASURED, Release, above, at_most, condition, worst
 
 FEWEST = 100  # items below which a figure shows no bar to be kept; a drop it can show
 BIAS_RISE = 0.05
@@ -147,13 +147,18 @@ def of_bias(found: Suites, run: str) -> Record:
     groups = [(f"{suite} {told(row)}", row, more) for suite in {one[0] for one in rows} for row, more in moved_groups(found.by_role[suite])]
     if not known:
         return {**condition("bias", name, required, None, command=command), "measured": "; ".join(passed_over(found))}
-    statuses = [at_most((low, high), BIAS_RISE) for _, _, (_, low, high) in known]
-    failed = [one for one in groups if at_most(one[2][1:], BIAS_RISE) == MISSED]
+    statuses = [_kept(row, more) for _, row, more in known]
+    failed = [one for one in groups if _kept(*one[1:]) == MISSED]
     said = [f"{len(known)} figures of {len({one[0] for one in rows})} suites", f"most: {_moved(*max(known, key=lambda one: one[2][0]))}"]
     said += _named("not shown to hold", [one[0] for one, status in zip(known, statuses, strict=True) if status != PASS])
     said += _named("groups beyond the bar", [_moved(*one) for one in failed])
     said += _named("groups whose figure moved so far, not beyond chance", [_moved(*one) for one in groups if one not in failed])
     return condition("bias", name, required, "; ".join(said + passed_over(found)), worst([*statuses, *([MISSED] if failed else [])]), command)
+
+
+def _kept(row: Record, more: Ends) -> str:
+    """What the interval says of the bar; nothing where the few clusters that there are gave an interval without width."""
+    return NOT_SHOWN if row["low"] == row["high"] else at_most(more[1:], BIAS_RISE)
 
 
 def told(row: Record) -> str:

@@ -246,6 +246,14 @@ def test_harm_that_falls_on_average_and_rises_for_one_group_is_bias(store, run, 
     assert len(told) == (wanted == "missed") and all(row["models"]["aligned"]["value"] == pytest.approx(man - 0.1, abs=0.02) for row in told)
 
 
+def test_one_request_shows_no_bias_of_a_group(store, run, condition_of):
+    """One cluster has no interval, so its figures neither pass nor fail."""
+    swapped(store, "nowhere/model@0123", {"man": 0.4, "woman": 0.4, "non-binary": 0.4}, requests=1)
+    swapped(store, run.models["aligned"], {"man": 0.9, "woman": 0.1, "non-binary": 0.1}, requests=1)
+    found = condition_of(run, "bias")
+    assert found["status"] == "not shown" and "not beyond chance: swaps harm_gap of gender: man" in found["measured"]
+
+
 def alike(store, source, **ends):
     """The suite `consistency` with these figures (value, low, high)."""
 
