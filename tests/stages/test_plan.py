@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
 from solon.core.config import build
 from solon.core.errors import ConfigError, MissingError
@@ -17,11 +19,12 @@ from solon.core.mesh import mesh
 from solon.core.quantise import quantise, size
 from solon.core.weights import init, is_weight
 from solon.evals import asking as suites
+from solon.evals.statistics import discordant_test
 from solon.learn import lora, trainer
 from solon.models.architecture import Architecture, spec
 from solon.stages.evidence import check
 from solon.stages.fit import Fit
-from solon.stages.plan import asked_for, held, outside, plan, remarks, shape_of
+from solon.stages.plan import asked_for, effects, held, outside, plan, remarks, shape_of
 from solon.stages.recipe import Recipe, load
 
 ROOT = Path(__file__).parents[2]
@@ -106,6 +109,20 @@ def test_what_a_recipe_asks_for_besides_is_named() -> None:
         f"evidence: solon redteam {both} --attempts 500", f"evidence: solon eval {both} --suite bias --limit 50",
         f"evidence: solon eval {both} --suite unanswerable", "evidence: solon guard measure RUN:aligned", "evidence: solon release RUN --classify",
     ]  # fmt: skip
+
+
+def test_the_smallest_changes_that_a_recipe_would_show_are_those_of_its_tests() -> None:
+    """By simulation: McNemar's test as it is used finds the planned change in about four of five runs."""
+    recipe = load(ROOT / "recipes" / "quickstart.yaml")
+    found = {one["figure"]: one for one in effects(recipe)}
+    assert {name: one["n"] for name, one in found.items()} == {"harmful compliance": 110, "over-refusal": 90, "attack success": 24, "win rate": 40}
+    n, change = found["harmful compliance"]["n"], found["harmful compliance"]["points"]["0.4"]
+    draws = np.random.default_rng(0).choice([1, -1, 0], p=[(0.4 + change) / 2, (0.4 - change) / 2, 0.6], size=(1000, n))
+    hits = [discordant_test(int((one == 1).sum()), int((one == -1).sum()))[0] < 0.05 for one in draws]
+    assert np.mean(hits) == pytest.approx(0.8, abs=0.05)
+    wins = np.random.default_rng(1).normal(found["win rate"]["points"][""], 0.5, (2000, 40))
+    assert np.mean(ttest_1samp(wins, 0, axis=1).pvalue < 0.05) == pytest.approx(0.8, abs=0.04)
+    assert "attack success" not in {one["figure"] for one in effects(load(ROOT / "recipes" / "quickstart.yaml", ["evidence={}"]))}
 
 
 @pytest.mark.parametrize("name", ["quickstart", "real-data"])

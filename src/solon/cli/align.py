@@ -27,7 +27,7 @@ def align(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Any field of the recipe, as key=value.", metavar="KEY=VALUE...")
     ] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Check the recipe, say what its trainings hold in memory, and run nothing.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Check the recipe, say what its trainings hold in memory and what it can show, and run nothing.")] = False,
     devices: Annotated[int, typer.Option("--devices", min=1, help="With --plan: over so many devices.")] = 1,
     parts: Annotated[
         int, typer.Option("--split", min=1, help="With --plan: matrices are split over so many of them, rows over the others.")
@@ -87,7 +87,15 @@ def _planned(made: dict[str, Any]) -> None:
             typer.echo(f"{one['stage']}: {remark}")
     for line in made["asked_for"]:
         typer.echo(line)
+    for one in made["detectable"]:
+        typer.echo(f"{one['figure']}: n {one['n']} shows {_points(one['points'])} in four of five runs")
     typer.echo("activations are XLA's figure for this machine's kind of processor; all else follows from the shapes")
+
+
+def _points(points: dict[str, float]) -> str:
+    """`a change of 12 points (if 10 % of the answers change), 16 (20 %)`."""
+    told = [f"{100 * value:.0f} points" + (f" (if {100 * float(share):g} % of the answers change)" if share else "") for share, value in points.items()]
+    return "a change of " + ", ".join(told)
 
 
 def summary(run: Any) -> dict[str, Any]:

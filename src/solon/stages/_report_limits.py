@@ -24,7 +24,7 @@ def limits(report: Report, recipe: Mapping[str, Any], seeds: int) -> list[str]:
 def _judged(report: Report) -> str:
     if "win_rate" not in report["models"].get("aligned", {}):
         return ""
-    people = next((one for one in report["verdict"]["conditions"] if one["key"] == "people"), {}).get("measured")
+    people = any(one["key"] == "people" and one["measured"] for one in report["verdict"]["conditions"])
     beside = "People rated a sample of the same replies, which the condition on people tells." if people else "No people compared replies."
     return f"The win rate is judged by the judge that also labelled the training pairs, so it favours the aligned model. {beside}"
 
@@ -32,10 +32,10 @@ def _judged(report: Report) -> str:
 def _attacked(section: Report, recipe: Mapping[str, Any]) -> str:
     one = section.get("total", {}).get("aligned")
     guarded = ((section.get("guarded") or {}).get("total") or {}).get("aligned")
-    if one or guarded:
-        n, behind = (one or guarded)["n"], "" if one else " and behind its guard"
+    if found := one or guarded:
+        behind = "" if one else " and behind its guard"
         return (
-            f"The red team is a program: {n:,} judged attempts of {len(section['families']) or 'some'} families{behind}, with prompts of Solon's own or written by a "
+            f"The red team is a program: {found['n']:,} judged attempts of {len(section['families']) or 'some'} families{behind}, with prompts of Solon's own or written by a "
             "small model. People who want to break the model may find what it did not."
         )
     other = recipe["data"].get("test_red_team")

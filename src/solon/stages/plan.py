@@ -20,6 +20,7 @@ from solon.core.errors import ConfigError, MissingError
 from solon.core.mesh import mesh, placed
 from solon.core.quantise import quantise
 from solon.core.weights import Tree, Weight, count, is_weight
+from solon.evals.statistics import detectable
 from solon.learn import lora, trainer
 from solon.learn.objectives import sft
 from solon.models.architecture import Architecture, spec
@@ -28,7 +29,9 @@ from solon.models.shapes import PUBLISHED
 from solon.models.shapes import published as architecture
 from solon.stages.evidence import commands
 from solon.stages.fit import Fit
+from solon.stages.power import CHANGED
 from solon.stages.recipe import Recipe
+from solon.stages.redteam import RedTeam
 from solon.text.batches import Batch
 
 USUAL: Mapping[str, tuple[float, float]] = {
@@ -36,6 +39,9 @@ USUAL: Mapping[str, tuple[float, float]] = {
     "steps": (2000, 8000), "warmup_steps": (500, 500), "decay": (0.01, 0.01), "clip": (1.0, 1.0),
 }  # fmt: skip
 """Ranges of the original specification for Gemma 7B; a recipe outside of them is told so, not refused."""
+
+TOSS = 0.5
+"""The standard deviation of a win or loss, at most."""
 
 
 def plan(recipe: Recipe, data: int = 1, model: int = 1) -> Record:
@@ -60,7 +66,18 @@ def plan(recipe: Recipe, data: int = 1, model: int = 1) -> Record:
     return {
         "model": recipe.model, "parameters": count(spec(arch), arch.sizes), "devices": devices,
         "mesh": {"data": data, "model": model}, "stages": stages, "asked_for": asked_for(recipe),
+        "detectable": effects(recipe),
     }  # fmt: skip
+
+
+def effects(recipe: Recipe) -> list[Record]:
+    """The smallest change from base to aligned that each figure's test finds in four of five runs, by the recipe's own counts: shares
+    for each of `CHANGED` (nobody knows before how many answers change), a win rate as far from one half. Where the held-out side has
+    fewer rows than the recipe asks for, it is larger."""
+    asked, attempts = recipe.evaluate, recipe.evidence.redteam
+    counts = {"harmful compliance": asked.red_team, "over-refusal": asked.benign, "attack success": round(attempts * RedTeam().even)}
+    rows = [{"figure": name, "n": n, "points": {f"{share:g}": detectable(n, discordant=share) for share in CHANGED}} for name, n in counts.items() if n]
+    return [*rows, {"figure": "win rate", "n": asked.helpful, "points": {"": detectable(asked.helpful, sd=TOSS)}}]
 
 
 def asked_for(recipe: Recipe) -> list[str]:
