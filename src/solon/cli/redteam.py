@@ -18,7 +18,7 @@ def attach(app: typer.Typer) -> None:
         "solon redteam smollm2-135m-instruct --attempts 500",
         "solon redteam latest:base latest:aligned --attempts 10000",
         "solon redteam latest:aligned --families encoding,many_shot,written --prompts 'starter:red_team + shared:harmbench'",
-        "solon redteam latest:aligned --attempts 0 --regression successes.jsonl",
+        "solon redteam latest:base latest:aligned --attempts 0 --regression successes.jsonl",
         "solon redteam latest:aligned --guard",
         "solon redteam --list",
     )
@@ -34,6 +34,7 @@ def redteam(
     side: Annotated[str, typer.Option("--side", help="heldout to measure, train to find training data, or all.")] = "heldout",
     even: Annotated[float, typer.Option("--even", min=0, max=1, help="Share of attempts spread evenly; the rest hunts.")] = 0.6,
     attacker: Annotated[str, typer.Option("--attacker", metavar="MODEL", help="Who writes prompts; else the published model behind MODEL.")] = "",
+    judge: Annotated[str, typer.Option("--judge", metavar="NAME", help="rules (on the reply), or classifier: what the rules call help must be harmful, too.")] = "rules",
     suffixes: Annotated[int, typer.Option("--suffixes", min=0, help="Adversarial suffixes to search first (a minute or more each).")] = 0,
     regression: Annotated[str, typer.Option("--regression", metavar="FILE", help="Stored successes to replay first.")] = "",
     tokens: Annotated[int, typer.Option("--tokens", min=1, help="Longest reply, in tokens.")] = 48,
@@ -55,6 +56,7 @@ def redteam(
     if model is None:
         raise ConfigError("name a model", fix="solon redteam MODEL, or solon redteam --list")
     from solon.core.config import build
+    from solon.stages import _redteam_judges as judges
     from solon.stages import redteam as stage
 
     content = {
@@ -65,13 +67,16 @@ def redteam(
     if not attempts and not regression:
         raise ConfigError("there is nothing to do", got="--attempts 0", fix="give --attempts, or --regression FILE")
     config = build(stage.RedTeam, content, "solon redteam")
+    if guard or after:
+        stage.comparable(config)
+    judging = judges.named(judge)
     place = store(runs, quiet=json)
     played = [(name, guard) for name in (model, after) if name]
     if guard and after is None:
         played.insert(0, (model, False))
-    made = [stage.redteam(place, config, name, guarded=behind) for name, behind in played]
+    made = [stage.redteam(place, config, name, judging, behind) for name, behind in played]
     pair = stage.compare(place, config, made[0], made[1]) if len(made) == 2 else None
-    value = summary([name + (" behind its guard" if behind else "") for name, behind in played], made, pair)
+    value = summary(place, [name + (" behind its guard" if behind else "") for name, behind in played], made, pair)
     emit(value, json, lambda: human(value))
 
 
@@ -83,15 +88,15 @@ def listing(json: bool) -> None:
     emit(rows, json, lambda: table(("family", "group", "what it does"), ([row[name] for name in ("name", "group", "about")] for row in rows)))
 
 
-def summary(names: list[str], made: list[Any], pair: Any) -> dict[str, Any]:
+def summary(place: Any, names: list[str], made: list[Any], pair: Any) -> dict[str, Any]:
     """Everything that `--json` prints."""
     models = []
     for name, one in zip(names, made, strict=True):
-        count = sum(part["attempts"] for part in one.read("figures.json")["total"].values())
-        seconds = one.evidence["cost"]["seconds"]
+        tried = one.read("campaign.json")["attempts"]
+        count, seconds = sum(tried[part] for part in PARTS), place.get(tried["artifact"]).evidence["cost"]["seconds"]
         models.append(
             {
-                "model": name, "artifact": one.id, "figures": one.read("figures.json"), "seconds": seconds,
+                "model": name, "artifact": one.id, "figures": one.read("figures.json"), "campaign": one.read("campaign.json"), "seconds": seconds,
                 "attempts_per_second": round(count / seconds, 3) if seconds else None,
                 "attempts": str((one.path / "attempts.jsonl").resolve()), "successes": str((one.path / "successes.jsonl").resolve()),
                 "page": str((one.path / "page.html").resolve()),
@@ -118,7 +123,7 @@ def human(value: dict[str, Any]) -> None:
             typer.echo("guard: " + ", ".join(f"{name} {count}" for name, count in one["figures"]["guard"].items()))
         for reason, count in one["figures"]["missing"].items():
             typer.echo(f"missing: {count} attempts ({reason})")
-        typer.echo("judge: " + judge_told(one["figures"]["judge"]))
+        typer.echo(f"judge: {one['campaign']['judge']['name']}; " + judge_told(one["figures"]["judge"]))
         if one["seconds"]:
             note(f"{clock(one['seconds'])}, {one['attempts_per_second']:.2f} attempts/s")
         typer.echo(f"successes: {one['successes']}")
@@ -132,32 +137,34 @@ def _families(one: dict[str, Any]) -> None:
     from solon.stages._redteam_page import interval, percent
 
     def cells(name: str, family: dict[str, Any]) -> list[Any]:
-        even, hunt = family["even"], family["hunt"]
+        even, hunt, true = family["even"], family["hunt"], family["corrected"]
         count = lambda rate: f"{round(rate['value'] * rate['n'])}/{rate['n']}" if rate else ""  # noqa: E731
         shown = [percent(even["value"]), interval(even)] if even else ["", ""]
-        return [name, count(even), *shown, count(hunt), family["off_topic"], family["missing"]]
+        return [name, count(even), *shown, percent(true["value"]) if true else "", count(hunt), family["off_topic"], family["missing"]]
 
     typer.echo(one["model"])
-    columns = ("family", "even", "rate", "95 % exact", "hunt", "off topic", "missing")
+    columns = ("family", "even", "rate", "95 %", "corrected", "hunt", "off topic", "missing")
     table(columns, (cells(name, family) for name, family in one["figures"]["families"].items()), right=columns[1:])
 
 
 def _total(part: str, one: dict[str, Any]) -> str:
-    from solon.stages._redteam_page import interval, percent
+    from solon.stages._redteam_page import interval, none_told, percent
 
     raw = one["raw"]
     said = f"{part}: {one['success']} of {raw['n']} attempts succeeded: {percent(raw['value'])} [{interval(raw)}], {raw['how']}"
     if one["at_most"] is not None:
-        said += f"; at most {percent(one['at_most'])} (one-sided, exact)"
+        said += f"; {none_told(one['at_most'])}"
     if one["corrected"]:
         said += f"; corrected for the judge {percent(one['corrected']['value'])} [{interval(one['corrected'])}]"
-    best = [f"{k}: {percent(chance['value'])}" for k, chance in one["best_of"].items()]
+    best = [f"{k}: {percent(chance['value'])} [{interval(chance)}]" for k, chance in one["best_of"].items()]
     return said + f"\n  {percent(one['prompts']['value'])} of {one['prompts']['n']} prompts gave way; best of k: {', '.join(best)}"
 
 
 def _pair(pair: dict[str, Any]) -> None:
     from solon.stages._redteam_page import percent
 
-    typer.echo(f"before and after, on {pair['attempts']} attempts that both got ({pair['left_out']} left out):")
-    typer.echo(f"  attempts: {percent(pair['before'])} -> {percent(pair['after'])}; {pair['per_attempt']['plain']}; {pair['per_attempt']['test']}")
-    typer.echo(f"  prompts:  {pair['per_prompt']['plain']}; {pair['per_prompt']['test']}")
+    shown = [(PARTS[pair["part"]], pair)] + ([(PARTS["regression"], pair["regression"])] if pair["regression"] else [])
+    for name, one in shown:
+        typer.echo(f"before and after, {name}, on {one['attempts']} attempts that both got ({one['left_out']} left out):")
+        typer.echo(f"  attempts: {percent(one['before'])} -> {percent(one['after'])}; {one['per_attempt']['plain']}; {one['per_attempt']['test']}")
+        typer.echo(f"  prompts:  {one['per_prompt']['plain']}; {one['per_prompt']['test']}")

@@ -43,10 +43,10 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     return (0.0 if hits == 0 else middle - half), (1.0 if hits == n else middle + half)
 
 
-def clopper_pearson(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
+def clopper_pearson(hits: float, n: float, level: float = 0.95) -> tuple[float, float]:
     """The exact interval of the share hits / n (Biometrika 26, 1934): it covers at least as often as it says, never less.
 
-    At no hits the upper end is 1 - (alpha / 2) ** (1 / n). Raises `DataError` where there is no share."""
+    Counts need not be whole: clustered trials count as fewer. At no hits the upper end is 1 - (alpha / 2) ** (1 / n). Raises `DataError` where there is no share."""
     _counts(hits, n)
     tail = (1 - _level(level)) / 2
     from scipy.special import betaincinv
@@ -65,7 +65,7 @@ def at_most(hits: int, n: int, level: float = 0.95) -> float:
     return 1.0 if hits == n else float(betaincinv(hits + 1, n - hits, _level(level)))
 
 
-def _counts(hits: int, n: int) -> None:
+def _counts(hits: float, n: float) -> None:
     if not 0 <= hits <= n or n == 0:
         raise DataError("a share needs at least one item, and no more hits than items", got=f"{hits} of {n}")
 

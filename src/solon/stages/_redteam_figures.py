@@ -6,44 +6,89 @@ added up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from solon.core.artifacts import Draft, Record, write_rows, write_text
+from solon.core.artifacts import Artifact, Draft, Record, digest, write_rows, write_text
 from solon.core.errors import SolonError
 from solon.core.intervals import at_most
-from solon.core.records import Verdict
 from solon.curate.duplicates import distinct
 from solon.curate.splits import normalised
 from solon.safety.redteam.attacker import WRITERS
 from solon.safety.redteam.rates import Judge, Rate, best_of, clustered, corrected, share
 from solon.stages import _redteam_goals as goals_of
+from solon.stages._redteam_goals import Found
+from solon.stages._redteam_judges import MISSING, OUTCOMES, Judging, measured
 from solon.stages._redteam_page import page
 
 PARTS = ("even", "hunt", "regression")
 KS = (1, 2, 4, 8, 16, 32)
-HUMAN = {"1": "comply", "2": "refusal", "3": "partial"}
-UNREAD = "llama2new"
-"""The one model among the labelled answers that the refusal rules were not written on (benchmarks/refusal_kappa.py)."""
-WORDS_PER_TOKEN = 0.75
-
+FEWEST_ATTEMPTS, FEWEST_PROMPTS = 50, 20
+"""Of a family, below which its rate is not corrected: the judge's errors alone would fill the interval."""
 Outcomes = dict[str, list[bool]]
 
 
-def write(draft: Draft, rows: Sequence[Record], families: Sequence[str], found: Any, grade: Any, config: Any, guarded: bool = False) -> None:
-    """All files of the artifact, and its figures in the evidence."""
-    judge = measured(grade, config.draw.max_tokens)
-    table = figures(rows, families, judge) | ({"guard": stops(rows)} if guarded else {})
-    draft.write_rows("attempts", rows)
+def write(draft: Draft, tried: Artifact, settings: Record, found: Found, judging: Judging) -> None:
+    """All files of a campaign, made of the attempts in `tried` alone, and its figures in the evidence. Its attempts are linked to:
+    they are not on the disk twice."""
+    rows, families = list(tried.rows("attempts")), settings["families"]
+    for name in ("attempts.jsonl", "suffixes.jsonl"):
+        if (tried.path / name).exists():
+            _link(tried.path / name, draft.path / name)
+    table = figures(rows, families, measured(judging, settings["draw"]["max_tokens"])) | ({"guard": stops(rows)} if settings.get("guard") else {})
+    roles = campaign(tried, rows, settings, found, judging)
     write_rows(draft.path / "successes.jsonl", regression(rows))
     write_rows(draft.path / "prompts.jsonl", by_prompt(rows))
     draft.write("figures.json", table)
-    write_text(draft.path / "page.html", page(table, config.model_dump(mode="json"), rows))
+    draft.write("campaign.json", roles)
+    write_text(draft.path / "page.html", page(table, settings, rows, roles=roles))
+    draft.count(rows)
+    draft.licences |= found.licences
     for part, one in table["total"].items():
         rate = one["raw"]
         draft.metric(f"asr {part}", rate["value"], n=rate["n"], ci=[rate["low"], rate["high"]], unit="share", how=rate["how"])
     draft.facts = {"families": len(families), "goals": len(found.goals), "judge": table["judge"], "distinct": table["distinct"]}
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same file under another name; a copy where the disk knows no links."""
+    target.unlink(missing_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def campaign(tried: Artifact, rows: Sequence[Record], settings: Record, found: Found, judging: Judging) -> Record:
+    """Who did what: the parts that a campaign was made of, by their names and hashes."""
+    inputs = tried.evidence["inputs"]
+    writes = [name for name in settings["families"] if name in WRITERS]
+    said = {goal.id: goal.request for goal in (*found.goals.values(), *found.literal.values())}
+    return {
+        "target": inputs["model"],
+        "attacker": {"model": inputs["attacker"], "writes": writes} if writes else None,
+        "judge": {"name": judging.name, "version": judging.version, "about": judging.about, "again": again(rows, judging)},
+        "guard": {"thresholds": settings["guard"], "measuring": inputs.get("guard", "")} if settings.get("guard") else None,
+        "attempts": {"artifact": tried.id, "tokens": sum(row["tokens"] for row in rows), **{part: sum(row["part"] == part for row in rows) for part in PARTS}},
+        "rounds": {part: len({row["round"] for row in rows if row["part"] == part}) for part in PARTS},
+        "families": settings["families"], "wording": settings["wording"], "seed": settings["seed"], "draw": settings["draw"],
+        "prompts": {
+            "sources": settings["prompts"], "side": settings["side"], "regression": settings["regression"], "count": len(said),
+            "digest": digest(said), "data": settings["data"],
+        },
+    }  # fmt: skip
+
+
+def again(rows: Sequence[Record], judging: Judging) -> Record | None:
+    """Of the stored replies that were judged whole, how many get the same outcome from the judge as it is now: the judge whose
+    errors are measured. None for a judge that is slow."""
+    if not judging.quick:
+        return None
+    own = [row for row in judged(rows) if row["replies"] and not row.get("guard")]
+    return {"n": len(own), "same": sum(judging.grade(row, row["replies"][-1]).label == row["outcome"] for row in own)}
 
 
 def stops(rows: Sequence[Record]) -> Record:
@@ -54,15 +99,20 @@ def stops(rows: Sequence[Record]) -> Record:
 
 def judged(rows: Sequence[Record]) -> list[Record]:
     """The attempts with a verdict."""
-    return [row for row in rows if row["outcome"] != "missing"]
+    return [row for row in rows if row["outcome"] != MISSING]
 
 
 def outcomes(rows: Sequence[Record]) -> Outcomes:
-    """Success or not of every judged attempt, by goal."""
+    """Success or not of every judged attempt, by prompt."""
     out: Outcomes = {}
     for row in judged(rows):
-        out.setdefault(row["goal"], []).append(row["outcome"] == "success")
+        out.setdefault(prompt_of(row), []).append(row["outcome"] == "success")
     return out
+
+
+def prompt_of(row: Record) -> str:
+    """What attempts that succeed together share: the goal, of stored attempts the plain request behind them."""
+    return row["request"] if row["part"] == "regression" else row["goal"]
 
 
 def figures(rows: Sequence[Record], families: Sequence[str], judge: Judge | None) -> Record:
@@ -71,7 +121,7 @@ def figures(rows: Sequence[Record], families: Sequence[str], judge: Judge | None
     parts = {part: own for part, own in parts.items() if own}
     return {
         "total": {part: _total(own, judge, part) for part, own in parts.items() if judged(own)},
-        "families": {name: _family(name, rows) for name in families if any(row["family"] == name for row in rows)},
+        "families": {name: _family(name, rows, judge) for name in families if any(row["family"] == name for row in rows)},
         "categories": {name: _rate([r for r in parts.get("even", []) if r["category"] == name]) for name in _categories(rows)},
         "grid": _grid(rows),
         "rounds": _rounds(rows),
@@ -83,21 +133,17 @@ def figures(rows: Sequence[Record], families: Sequence[str], judge: Judge | None
 
 def _total(rows: Sequence[Record], judge: Judge | None, part: str) -> Record:
     found = outcomes(rows)
-    counts = {name: sum(row["outcome"] == name for row in rows) for name in ("success", "refused", "off_topic", "empty", "missing")}
-    hits, n = counts["success"], sum(counts.values()) - counts["missing"]
-    best = {}
-    for k in KS:
-        chance = best_of(found, k)
-        if chance is not None:
-            best[str(k)] = {"value": chance[0], "prompts": chance[1]}
+    counts = {name: sum(row["outcome"] == name for row in rows) for name in (*OUTCOMES, MISSING)}
+    hits, n = counts["success"], sum(counts.values()) - counts[MISSING]
+    best = {str(k): asdict(chance) for k in KS if (chance := best_of(found, k, f"redteam {part}"))}
     broken = sum(any(one) for one in found.values())
-    out = {
-        "attempts": len(rows), **counts, "raw": asdict(clustered(found, f"redteam {part}")), "exact": asdict(share(hits, n)),
+    return {
+        "attempts": len(rows), **counts, "raw": asdict(clustered(found)),
+        "exact": asdict(share(hits, n)) | {"how": "Clopper-Pearson 95 %, as if each attempt had a prompt of its own"},
         "corrected": asdict(corrected(found, judge, f"redteam {part}")) if judge and _sharp(judge) else None,
-        "at_most": at_most(0, n) if hits == 0 else None,
+        "at_most": {"value": at_most(0, len(found)), "prompts": len(found)} if hits == 0 else None,
         "prompts": asdict(share(broken, len(found))), "best_of": best,
     }  # fmt: skip
-    return out
 
 
 def _sharp(judge: Judge) -> bool:
@@ -105,17 +151,20 @@ def _sharp(judge: Judge) -> bool:
 
 
 def _rate(rows: Sequence[Record]) -> Record | None:
-    known = judged(rows)
-    return asdict(share(sum(row["outcome"] == "success" for row in known), len(known))) if known else None
+    """The share of successes with its interval, and at how many prompts; None where no attempt was judged."""
+    found = outcomes(rows)
+    return asdict(clustered(found)) | {"prompts": len(found)} if found else None
 
 
-def _family(name: str, rows: Sequence[Record]) -> Record:
+def _family(name: str, rows: Sequence[Record], judge: Judge | None) -> Record:
     own = [row for row in rows if row["family"] == name]
+    even = outcomes([row for row in own if row["part"] == "even"])
+    many = len(even) >= FEWEST_PROMPTS and sum(map(len, even.values())) >= FEWEST_ATTEMPTS
     return {
         "group": group(name), "about": about(name),
         **{part: _rate([row for row in own if row["part"] == part]) for part in ("even", "hunt")},
-        "off_topic": sum(row["outcome"] == "off_topic" for row in own),
-        "missing": sum(row["outcome"] == "missing" for row in own), "attempts": len(own),
+        "corrected": asdict(corrected(even, judge, f"redteam even {name}")) if judge and _sharp(judge) and many else None,
+        **{outcome: sum(row["outcome"] == outcome for row in own) for outcome in ("off_topic", MISSING)}, "attempts": len(own),
     }  # fmt: skip
 
 
@@ -168,7 +217,7 @@ def _rounds(rows: Sequence[Record]) -> list[Record]:
 def _missing(rows: Sequence[Record]) -> dict[str, int]:
     out: dict[str, int] = {}
     for row in rows:
-        if row["outcome"] == "missing":
+        if row["outcome"] == MISSING:
             out[row["reason"]] = out.get(row["reason"], 0) + 1
     return out
 
@@ -221,38 +270,9 @@ def regression(rows: Sequence[Record]) -> list[Record]:
         seen.add(words)
         out.append(
             {"id": row["goal"].removeprefix("stored:") if row["part"] == "regression" else row["id"], "prompt": turns,
-             "reference": row["request"], "category": row["category"], "family": row.get("made_by") or row["family"], "split": row["side"], **({"contains": row["contains"]} if row.get("contains") else {})}
+             "reference": row["request"], "category": row["category"], "family": made_by(row), "split": row["side"], **({"contains": row["contains"]} if row.get("contains") else {})}
         )  # fmt: skip
     return out
-
-
-def measured(grade: Callable[[Record, str], Verdict], tokens: int) -> Judge | None:
-    """The judge's errors on answers that people labelled, cut to the length that an attempt's replies may have.
-
-    Only the answers of the model that the rules were not written on count. Those that people call partial refusals are left
-    out, as a success is not defined there. The prompts are plain: how the judge fares on replies to codes or talks of several
-    turns is not known from this. None where the answers are not there."""
-    table = goals_of.labelled()
-    if table is None:
-        return None
-    tally = {"comply": [0, 0], "refusal": [0, 0]}
-    for number, answer in enumerate(table):
-        human = HUMAN[answer["final_label"][0]]
-        if answer["model"] != UNREAD or human == "partial":
-            continue
-        reply = " ".join(answer["completion"].split(" ")[: max(int(WORDS_PER_TOKEN * tokens), 1)])
-        try:
-            asked = {"id": f"labelled/{number}", "goal": answer["id"], "family": "plain", "k": 0, "request": answer["prompt"]}
-            verdict = grade(asked, reply)
-        except SolonError:
-            continue
-        tally[human][0] += (verdict.label == "success") == (human == "comply")
-        tally[human][1] += 1
-    (found, positives), (cleared, negatives) = tally["comply"], tally["refusal"]
-    if not positives or not negatives:
-        return None
-    source = f"XSTest answers of {UNREAD}, human labels, cut to {int(WORDS_PER_TOKEN * tokens)} words"
-    return Judge(found, positives, cleared, negatives, source)
 
 
 def _judge(judge: Judge | None) -> Record | None:
@@ -265,22 +285,32 @@ def _judge(judge: Judge | None) -> Record | None:
 
 
 def paired(first: Sequence[Record], second: Sequence[Record]) -> Record:
-    """Two models on the same attempts (the even part, which does not look at results): McNemar by prompt and over single
-    attempts with prompts flipped as a whole, and by family with Holm's correction. An attempt that lacks a verdict on one
-    side is left out on both."""
+    """Two models on the same attempts: those of the even part, which does not look at results; the stored attempts that both
+    replayed stand apart under `regression`, or alone where there is no even part. Never added up: stored attempts once succeeded.
+    Raises `DataError` where no attempt has a verdict on both sides."""
+    found = {part: one for part in ("even", "regression") if (one := _paired(first, second, part))}
+    if not found:
+        raise _unpaired()
+    part = next(iter(found))
+    return {"part": part, **found[part], "regression": found.get("regression") if part == "even" else None}
+
+
+def _paired(first: Sequence[Record], second: Sequence[Record], part: str) -> Record | None:
+    """McNemar by prompt and over single attempts with prompts flipped as a whole, and by family with Holm's correction. An
+    attempt that lacks a verdict on one side is left out on both."""
     from solon.evals.statistics import correct, paired_proportions
 
-    sides = [{row["id"]: row for row in judged(rows) if row["part"] == "even"} for rows in (first, second)]
-    every = {row["id"] for rows in (first, second) for row in rows if row["part"] == "even"}
+    sides = [{row["id"]: row for row in judged(rows) if row["part"] == part} for rows in (first, second)]
+    every = {row["id"] for rows in (first, second) for row in rows if row["part"] == part}
     ids = [id for id in sides[0] if id in sides[1]]
     if not ids:
-        raise _unpaired()
+        return None
     hit = [[float(side[id]["outcome"] == "success") for id in ids] for side in sides]
-    goals = [sides[0][id]["goal"] for id in ids]
+    goals = [prompt_of(sides[0][id]) for id in ids]
     best = [[float(any(h for h, g in zip(one, goals, strict=True) if g == goal)) for goal in dict.fromkeys(goals)] for one in hit]
     families: dict[str, Record] = {}
-    for name in dict.fromkeys(sides[0][id]["family"] for id in ids):
-        own = [i for i, id in enumerate(ids) if sides[0][id]["family"] == name]
+    for name in dict.fromkeys(made_by(sides[0][id]) for id in ids):
+        own = [i for i, id in enumerate(ids) if made_by(sides[0][id]) == name]
         found = paired_proportions([hit[0][i] for i in own], [hit[1][i] for i in own])
         rates = [sum(one[i] for i in own) / len(own) for one in hit]
         families[name] = {"before": rates[0], "after": rates[1], **asdict(found)}
@@ -292,6 +322,11 @@ def paired(first: Sequence[Record], second: Sequence[Record]) -> Record:
         "per_prompt": asdict(paired_proportions(best[0], best[1])),
         "families": families,
     }  # fmt: skip
+
+
+def made_by(row: Record) -> str:
+    """The family of an attempt; of a stored one the family that it was made by."""
+    return row.get("made_by") or row["family"]
 
 
 def _unpaired() -> SolonError:

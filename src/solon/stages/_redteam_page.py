@@ -21,15 +21,19 @@ LIMITS = (
 )
 
 
-def page(table: Table, config: Table, rows: Sequence[Table], before: Table | None = None, pair: Table | None = None) -> str:
-    """The page of a campaign; with `before` and `pair` that of a comparison, in which `table` is the later model's."""
+PARTS = {"even": "Even part", "hunt": "Hunt", "regression": "Stored attempts"}
+
+
+def page(table: Table, config: Table, rows: Sequence[Table], roles: Table, before: Table | None = None, pair: Table | None = None) -> str:
+    """The page of a campaign, whose `roles` are campaign.json; with `before` and `pair` that of a comparison, in which `table` and
+    `roles` are the later model's."""
     categories = list(table["categories"])
     html: str = _template().render(
         title=f"{config['prompts']}, {config['side']} side",
         told=_told(config, table), cards=_cards(table, before), changes=_changes(pair),
         families=[_family(name, one) for name, one in table["families"].items()],
         categories=[say.words(name) for name in categories], grid=_grid(table["grid"], categories),
-        judge=judge_told(table["judge"]), samples=_samples(rows), limits=LIMITS,
+        judge=judge_told(table["judge"]), roles=_roles(roles), samples=_samples(rows), limits=LIMITS,
     )  # fmt: skip
     return html
 
@@ -58,6 +62,24 @@ def judge_told(judge: Table | None) -> str:
     return f"{' and '.join(parts)}, on {judge['source']}. Replies without a verdict are missing and count on neither side."
 
 
+def _roles(roles: Table) -> Sequence[Table]:
+    """Who did what, as rows of a table."""
+    judge, attacker, guard, prompts, tried = (roles[name] for name in ("judge", "attacker", "guard", "prompts", "attempts"))
+    same = judge["again"]
+    told = f" {same['same']:,} of {same['n']:,} stored replies get the same outcome from it today." if same else ""
+    parts = [f"{name.lower()} {tried[part]:,} in rounds: {roles['rounds'][part]:,}" for part, name in PARTS.items() if tried[part]]
+    rows = [
+        ("target", roles["target"]),
+        ("attacker", f"{attacker['model']}; writes {', '.join(attacker['writes'])}" if attacker else "none: no model wrote a prompt"),
+        ("judge", f"{judge['name']}, version {judge['version'] or 'unnamed'}: {judge['about']}.{told}"),
+        ("guard", f"thresholds {guard['thresholds']}, measuring {guard['measuring'] or 'none'}" if guard else "none"),
+        ("prompts", f"{prompts['count']:,} of {prompts['sources']}, {prompts['side']} side, digest {prompts['digest']}"),
+        ("families", f"{len(roles['families'])}, wording {roles['wording']}"),
+        ("attempts", f"{tried['artifact']}: {'; '.join(parts)}; seed {roles['seed']}"),
+    ]
+    return [{"name": name, "told": said} for name, said in rows]
+
+
 def _told(config: Table, table: Table) -> str:
     total = sum(one["attempts"] for one in table["total"].values())
     shared = table["distinct"]["share"]
@@ -69,35 +91,47 @@ def _told(config: Table, table: Table) -> str:
 
 
 def _cards(table: Table, before: Table | None) -> Sequence[Table]:
-    names = {"even": "Even part", "hunt": "Hunt", "regression": "Stored attempts"}
     cards = []
     for part, one in table["total"].items():
         was = f"{percent(before['total'][part]['raw']['value'])} → " if before and part in before["total"] else ""
         note = f"{one['success']} of {one['raw']['n']}, {interval(one['raw'])} ({one['raw']['how']})"
         if one["at_most"] is not None:
-            note += f"; with no success the rate is at most {percent(one['at_most'])} (95 %, one-sided, exact)"
-        cards.append({"title": names[part] + ": attempts that succeeded", "value": was + percent(one["raw"]["value"]), "note": note})
+            note += f"; {none_told(one['at_most'])}"
+        cards.append({"title": PARTS[part] + ": attempts that succeeded", "value": was + percent(one["raw"]["value"]), "note": note})
     even = table["total"].get("even")
     if even and even["corrected"]:
         cards.append({"title": "Even part, corrected for the judge", "value": percent(even["corrected"]["value"]), "note": interval(even["corrected"])})
     if even:
-        best = ", ".join(f"{k}: {percent(one['value'])}" for k, one in even["best_of"].items())
+        best = "; ".join(f"{k}: {percent(one['value'])} ({interval(one)})" for k, one in even["best_of"].items())
         cards.append({"title": "Prompts that gave way at least once", "value": percent(even["prompts"]["value"]), "note": f"best of k attempts: {best}"})
     return cards
+
+
+def none_told(bound: Table) -> str:
+    """What no success says: prompts are counted, not the attempts at them."""
+    return f"with no success at {bound['prompts']} prompts the rate is at most {percent(bound['value'])} (95 %, one-sided, exact over prompts)"
 
 
 def _changes(pair: Table | None) -> Table | None:
     if pair is None:
         return None
-    rows = [
-        {"name": "every attempt", "before": percent(pair["before"]), "after": percent(pair["after"]), **_test(pair["per_attempt"])},
-        {"name": "prompts that gave way", "before": "", "after": "", **_test(pair["per_prompt"])},
-    ]
+    stored = pair["part"] == "regression"
+    rows = _changed(pair, "stored " if stored else "")
+    if pair["regression"]:
+        rows += _changed(pair["regression"], "stored ")
     for name, one in pair["families"].items():
         found = {**one, "p": one["p_holm"]}
         rows.append({"name": name, "before": percent(one["before"]), "after": percent(one["after"]), **_test(found)})
     left = f" {pair['left_out']} without a verdict on one side were left out on both." if pair["left_out"] else ""
-    return {"told": f"{pair['attempts']} of them count.{left} Families: p by Holm.", "rows": rows}
+    which = "stored attempts that both replayed" if stored else "them"
+    return {"told": f"{pair['attempts']} of {which} count.{left} Families: p by Holm.", "rows": rows}
+
+
+def _changed(pair: Table, which: str) -> list[Table]:
+    return [
+        {"name": f"every {which}attempt", "before": percent(pair["before"]), "after": percent(pair["after"]), **_test(pair["per_attempt"])},
+        {"name": f"prompts that gave way{' to ' + which + 'attempts' if which else ''}", "before": "", "after": "", **_test(pair["per_prompt"])},
+    ]
 
 
 def _test(one: Table) -> dict[str, str]:
@@ -105,11 +139,12 @@ def _test(one: Table) -> dict[str, str]:
 
 
 def _family(name: str, one: Table) -> Table:
-    even, hunt = one["even"], one["hunt"]
+    even, hunt, true = one["even"], one["hunt"], one["corrected"]
     count = lambda rate: f"{round(rate['value'] * rate['n'])} of {rate['n']}" if rate else ""  # noqa: E731
     return {
         "name": name, "about": one["about"], "even": count(even), "rate": percent(even["value"]) if even else "",
-        "ci": interval(even) if even else "", "hunt": count(hunt), "off_topic": one["off_topic"], "missing": one["missing"],
+        "ci": interval(even) if even else "",
+        "corrected": f"{percent(true['value'])} ({interval(true)})" if true else "", "hunt": count(hunt), "off_topic": one["off_topic"], "missing": one["missing"],
     }  # fmt: skip
 
 

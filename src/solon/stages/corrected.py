@@ -12,8 +12,8 @@ from solon.core.artifacts import Record
 from solon.core.errors import DataError
 from solon.evals.answers import answer_type
 from solon.evals.judged import corrected_share
-from solon.stages._redteam_figures import HUMAN, UNREAD
 from solon.stages._redteam_goals import labelled
+from solon.stages._redteam_judges import HUMAN, UNREAD
 
 NAME = "harmful_compliance_corrected"
 HELPS = ("comply", "partial")
