@@ -60,6 +60,8 @@ def test_confidence_is_the_share_of_the_likeliest():
 
 
 def test_a_temperature_of_one_half_mends_the_other():
+    from sklearn.metrics import brier_score_loss
+
     rows = planted(heat=2.5)
     raw, scaled = (Fit("ece", part).figure(rows, "x").figure for part in ("raw", "scaled"))
     assert fitted(rows) == pytest.approx(2.5, rel=0.25) and scaled.value < 0.5 * raw.value
@@ -71,6 +73,9 @@ def test_a_temperature_of_one_half_mends_the_other():
     p, y = columns(rows, "scaled")
     kept = [row for row in rows if share(row["id"]) >= uncertainty.FIT]
     assert p == pytest.approx([max(uncertainty.softmax(row["nats"], fitted(rows))) for row in kept]) and set(y) == {0, 1}
+    before, after = (Fit("brier", part).figure(rows, "x").figure for part in ("raw", "scaled"))
+    assert after.value == pytest.approx(brier_score_loss(y, p)) and after.low < after.value < after.high and after.n == scaled.n
+    assert before.value == pytest.approx(brier_score_loss(*columns(rows, "raw")[::-1])) and after.value < before.value
     with pytest.raises(DataError, match="too few items"):
         fitted(rows[:20])
     assert Fit("ece", "scaled").figure(rows[:20], "x") is None and "no_temperature" in curves(rows[:20])
@@ -104,6 +109,9 @@ def test_changes_of_calibration():
     change = Fit("ece").change(honest, hot, "x", True)
     assert change.difference == pytest.approx(uncertainty.ece(*columns(hot)) - uncertainty.ece(*columns(honest)))
     assert change.p < 0.02 and change.low > 0 and "rose by" in change.plain
+    brier = Fit("brier").change(honest, hot, "x", True)
+    assert brier.difference == pytest.approx(np.mean([(r["sure"]["p"] - r["sure"]["y"]) ** 2 for r in hot])
+                                             - np.mean([(r["sure"]["p"] - r["sure"]["y"]) ** 2 for r in honest])) and brier.low > 0  # fmt: skip
     same = Fit("aurc").change(honest, honest, "x", True)
     assert same.difference == 0 and same.p == 1 and "no detectable change" in same.plain
     ps = [Fit("ece").change(planted(80, seed=2 * i), planted(80, seed=2 * i + 1), f"{i}", True).p for i in range(30)]
@@ -310,5 +318,5 @@ def test_a_whole_suite(tmp_path, tiny_model):
     assert told["over"]["value"] == pytest.approx(told["confidence"]["value"] - told["acc"]["value"])
     assert told["ece"]["value"] == pytest.approx(uncertainty.ece(*columns(rows))) and told["aurc"]["chance"] == pytest.approx(1 - told["acc"]["value"])
     assert sum(one["n"] for one in shown["reliability"]) == 100 and {"reliability.svg", "coverage.svg"} <= {p.name for p in made.path.iterdir()}
-    assert ("ece_scaled" in told) == ("scaled" in shown) == (made.path / "reliability-scaled.svg").exists()
+    assert ("brier_scaled" in told) == ("ece_scaled" in told) == ("scaled" in shown) == (made.path / "reliability-scaled.svg").exists()
     assert all(row["p"] == 1.0 for row in compared(made, made))

@@ -83,15 +83,18 @@ def ece(p: Floats, y: Floats) -> float:
 
 @dataclass(frozen=True)
 class Fit:
-    """Expected calibration error (`ece`) or area under the risk-coverage curve (`aurc`) over a part of the items."""
+    """Expected calibration error (`ece`), Brier score (`brier`) or area under the risk-coverage curve (`aurc`) over a part of
+    the items."""
 
-    of: Literal["ece", "aurc"]
+    of: Literal["ece", "brier", "aurc"]
     part: Part = "all"
     none: float | None = None
     by: tuple[str, ...] = ()
     whole: bool = True
 
     def value(self, p: Floats, y: Floats) -> float:
+        if self.of == "brier":
+            return float(((p - y) ** 2).mean())
         return ece(p, y) if self.of == "ece" else cal.area(p, y)
 
     def figure(self, rows: Sequence[Record], name: str) -> Measured | None:
@@ -103,6 +106,8 @@ class Fit:
         if self.of == "ece":
             one, perfect = cal.calibration_error(found[0].tolist(), found[1].tolist(), name=name)
             return Measured(one, None, perfect)
+        if self.of == "brier":
+            return Measured(cal.brier(found[0].tolist(), found[1].tolist(), name=name).score)
         curve = cal.abstention(found[0].tolist(), found[1].tolist(), name)
         return Measured(curve.aurc, None, curve.blind)
 
@@ -142,7 +147,9 @@ class Fit:
 
 STATED: dict[str, Any] = {"ece": Fit("ece"), "aurc": Fit("aurc")}
 """Figures of a confidence that was stated in words."""
-SCALABLE = STATED | {"ece_raw": Fit("ece", "raw"), "ece_scaled": Fit("ece", "scaled")}
+SCALABLE = STATED | {
+    "ece_raw": Fit("ece", "raw"), "ece_scaled": Fit("ece", "scaled"), "brier_raw": Fit("brier", "raw"), "brier_scaled": Fit("brier", "scaled"),
+}  # fmt: skip
 """Figures of a confidence that comes from log-probabilities, so that a temperature can be fitted."""
 
 

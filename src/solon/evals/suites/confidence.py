@@ -9,13 +9,14 @@ from solon.evals.uncertainty import SCALABLE, curves, plain_figures, sure
 
 __all__ = ["CARD", "FILES", "SCORES", "VERSION", "curves", "grade", "items"]
 
-VERSION = 1
+VERSION = 2
 FILES = ("starter:multiple_choice",)
 FIGURES = {
     "acc": "likeliest letter is right", "confidence": "mean probability of the likeliest", "over": "confidence less accuracy",
     "ece": "expected calibration error; by chance: if calibrated, below", "brier": "Brier score of the choice",
     "aurc": "risk over all coverages; by chance: no order", "ece_raw": "calibration error of the measured half",
-    "ece_scaled": "the same with the other half's temperature",
+    "ece_scaled": "the same with the other half's temperature", "brier_raw": "Brier score of the measured half",
+    "brier_scaled": "the same with the other half's temperature",
 }  # fmt: skip
 SCORED = (
     "p is the likeliest letter's share of the probability of the letters; ece over 10 bins of equal mass; one temperature is fitted "
@@ -31,7 +32,7 @@ CARD = Card(
     figures=FIGURES,
     domain="uncertainty",
     slices=("topic",),
-    lower_is_better=("ece", "brier", "aurc", "ece_raw", "ece_scaled"),
+    lower_is_better=("ece", "brier", "aurc", "ece_raw", "ece_scaled", "brier_raw", "brier_scaled"),
     neutral={"over": 0.0},
 )
 LETTERS = "ABCDEFGH"

@@ -10,7 +10,7 @@ from solon.evals.suites.confidence import curves, grade
 
 __all__ = ["CARD", "FILES", "SCORES", "VERSION", "curves", "grade", "items"]
 
-VERSION = 1
+VERSION = 2
 FILES = mmlu.FILES
 CARD = replace(
     mmlu.CARD, title="Confidence of choices, MMLU", scored=confidence.SCORED, figures=confidence.FIGURES, domain="uncertainty",
