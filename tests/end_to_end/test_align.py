@@ -194,7 +194,7 @@ def test_harm_is_sifted_and_scored_where_it_is_asked_for(run, store, recipe_file
 def test_wrong_evidence_is_told_before_anything_is_made(store, recipe_file, solon, monkeypatch):
     monkeypatch.delenv("SOLON_DATA", raising=False)
     before = sorted(store.root.glob("*/*"))
-    for wrong, says in (("biased: 3", "bias"), ("swaps: 1000", "smaller than"), ("bbq: 10", "SOLON_DATA"), ("swaps: 0", "greater than")):
+    for wrong, says in (("biased: 3", "bias"), ("swaps: 2000", "smaller than"), ("bbq: 10", "SOLON_DATA"), ("swaps: 0", "greater than")):
         shown = solon("align", recipe_file, f"evidence={{suites: {{{wrong}}}}}", "--runs", store.root)
         assert shown.code == 2 and says in shown.err and "Traceback" not in shown.err, (wrong, shown.err)
     assert sorted(store.root.glob("*/*")) == before
