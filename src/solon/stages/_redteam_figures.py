@@ -7,10 +7,9 @@ added up.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from solon.core.artifacts import Artifact, Draft, Record, digest, write_rows, write_text
 from solon.core.errors import SolonError
