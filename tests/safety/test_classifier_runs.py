@@ -198,6 +198,8 @@ def test_a_head_follows_the_weights_it_is_trained_on(texts: None, monkeypatch: p
     assert len({one.id for one in made}) == 4
     assert [one.evidence["inputs"]["encoder"] for one in made] == ["dpo-a", f"minilm@{16 * 'a'}", "dpo-b", f"minilm@{16 * 'b'}"]
     assert safety.train(safety.Training(encoder="latest:aligned"), store).reused
+    monkeypatch.setattr(_safety_texts, "replies", lambda side: invented_replies(side)[1:])
+    assert not safety.train(safety.Training(encoder="latest:aligned"), store).reused
 
 
 def test_a_head_is_for_the_weights_with_their_adapters(monkeypatch: pytest.MonkeyPatch, tiny_model: Any, tmp_path: Path) -> None:
@@ -226,6 +228,7 @@ def test_a_head_on_a_runs_model_is_opened_again(texts: None, monkeypatch: pytest
 
     monkeypatch.setattr(models, "base", lambda *how: tiny_model)
     monkeypatch.setattr(safety, "figures", lambda *of: ([], {}))
+    monkeypatch.setattr(_safety_texts, "sources", lambda: ("red_team", "benign"))
     store = Store(tmp_path)
     finished(store, "some", adapted(store, tiny_model, 1))
     place = ["--runs", str(tmp_path)]

@@ -90,7 +90,7 @@ class Classifier:
 
     def _reply(self, turns: Conversation) -> Score:
         if self.replies is None:
-            raise ModelError("this head scores texts, not replies in their context", fix="use the shipped head 'minilm'")
+            raise ModelError("this head scores texts, not replies in their context", fix="make it again (solon safety train), or use the shipped head 'minilm'")
         asked = next((turn.content for turn in reversed(turns[:-1]) if turn.role == "user"), "")
         if not turns[-1].content.strip():
             return self._empty()

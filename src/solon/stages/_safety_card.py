@@ -23,6 +23,7 @@ LIMITS = (
     "Starter rows were written by a language model and reviewed by nobody; they count as one author's manner.",
     "HateCheck, XSTest and the answers to XSTest were never trained on; the other figures are on held-out families of sets "
     "that were, and will be lower on texts from elsewhere.",
+    "Weapons, drugs, cyber, crime, privacy, deception and dangerous advice are measured on held-out requests only, few of each.",
     "A text of more than 8 windows (some 2,000 tokens) is read up to there; a score says so (`truncated`).",
     "Not for deciding about people. It is one stage of a cascade whose threshold belongs to its use.",
 )

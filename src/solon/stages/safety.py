@@ -15,7 +15,7 @@ from solon.safety.classifier import HEADS, Classifier
 from solon.safety.head import STRENGTHS, Head, calibrated, fit, targets
 from solon.safety.readers import ModelReader, Reader, SentenceReader
 from solon.safety.replies import ReplyHead, calibrated_replies, fit_replies
-from solon.safety.texts import Text
+from solon.safety.texts import Reply, Text
 from solon.stages import _safety_card, _safety_figures, _safety_pictures, _safety_texts, models
 from solon.stages._safety_features import Features
 
@@ -64,14 +64,17 @@ def name_of(config: Training) -> str:
 
 def train(config: Training, store: Store) -> Artifact:
     """Files of the artifact: NAME.npz, NAME-replies.npz, NAME.json (the card), NAME.md (to read) and its pictures."""
-    data = {"encoder": read_by(config, store)} | {f"{one} {side}": _digest(_safety_texts.texts(one, side)) for one in _safety_texts.sources() for side in SIDES}
-    return store.make("safety", VERSION, config.model_dump(mode="json"), data, partial(_train, config, store))
+    data = {f"{one} {side}": _digest(_safety_texts.texts(one, side)) for one in _safety_texts.sources() for side in SIDES}
+    data |= {f"replies {side}": _said(_safety_texts.replies(side)) for side in SIDES}
+    inputs = {"encoder": read_by(config, store), **data}
+    return store.make("safety", VERSION, config.model_dump(mode="json"), inputs, partial(_train, config, store))
 
 
 def evaluate(found: Classifier, store: Store) -> Artifact:
     """The figures of a head on the held-out texts as `figures.json`, their confusion matrices and pictures."""
     settings = {"head": digest(digest_of(found.head)), "card": found.card}
     data = {one: _digest(_safety_texts.texts(one, "test")) for one in _safety_texts.sources()}
+    data |= {"replies": _said(_safety_texts.replies("test"))} if found.replies else {}
 
     def build(draft: Draft) -> None:
         rows, drawn = figures(found.head, found.replies, Features(found.reader, draft))
@@ -142,6 +145,10 @@ def digest_of(head: Head) -> Any:
 
 def _digest(texts: list[Text]) -> str:
     return digest([[text.text, text.label] for text in texts])
+
+
+def _said(replies: list[Reply]) -> str:
+    return digest([[row.prompt, row.text, row.worse, row.harmful, row.complies] for row in replies])
 
 
 def _draw(draft: Draft, drawn: dict[str, str], before: str = "") -> None:
