@@ -160,6 +160,41 @@ def test_from_a_named_set_and_from_artifacts(tmp_path):
     assert "no replies to compare" in solon("rate", "draw", one.id, made.id, "--runs", store.root, "--out", tmp_path / "n", code=2)
 
 
+def test_a_model_rates_in_both_orders_and_is_checked_as_people_are(batch, source, tmp_path, monkeypatch):
+    from solon.constitution import judging
+    from solon.constitution.judging import Opinion
+    from solon.stages import models
+
+    class Reader:
+        """Prefers the reply that the item's name decides; of item 7 it likes what stands first, and of item 9 it has no opinion."""
+
+        def prefer(self, questions):
+            made = []
+            for one in questions:
+                number = int(one.prompt[-1].content.split()[1][:-1])
+                wanted = f"{'two' if rng('truth', number).random() < 0.5 else 'one'} {number}"
+                a, b = (wanted in text for text in (one.first, one.second))
+                intact = [" ".join(text.split()[:3]) in ("some reply that", "check attention an") for text in (one.first, one.second)]
+                first = 0.9 if (intact[0] if intact[0] != intact[1] else a and not b) else 0.1
+                orders = (0.8, 0.8) if number == 7 and all(intact) else (None, None) if number == 9 else (first, 1 - first)
+                made.append(Opinion(None, *orders))
+            return made
+
+    monkeypatch.setattr(models, "resolve", lambda *_: None)
+    monkeypatch.setattr(judging, "judge_by", lambda *_: Reader())
+    shown = solon("rate", "judge", batch, "--judge", "probe", "--out", tmp_path / "model.jsonl")
+    silent = sum("Question 9?" in line for line in (batch / "tasks.jsonl").read_text().splitlines())
+    assert f"{52 - silent} ratings of kind model:probe; {silent} tasks without an opinion" in shown
+    rows = {row["task"]: row for row in map(json.loads, (tmp_path / "model.jsonl").read_text().splitlines())}
+    of = {json.loads(line)["task"]: json.loads(line) for line in (batch / "tasks.jsonl").read_text().splitlines()}
+    assert "tie" in {row["choice"] for id, row in rows.items() if "Question 7?" in of[id]["prompt"][-1]["content"]}
+    verdict = json.loads(solon("rate", "check", batch, tmp_path / "model.jsonl", rated(batch, "anna"), "--partial", "--json"))
+    assert verdict["accepted"] and verdict["rater_kind"] == "human and model:probe" and verdict["agreement"]["value"] > 0.9
+    solon("rate", "draw", source, "--out", tmp_path / "people", "--raters", "human")
+    said = solon("rate", "judge", tmp_path / "people", "--judge", "probe", "--out", tmp_path / "no.jsonl", code=2)
+    assert "for people" in said and not (tmp_path / "no.jsonl").exists()
+
+
 def test_marks_are_in_the_help_and_their_agreement_is_told(batch):
     shown = " ".join(solon("rate", "check", "--help").replace("│", " ").split())
     assert "a_helpfulness" in shown and "b_accuracy" in shown and "from 1 to 5" in shown

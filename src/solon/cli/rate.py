@@ -26,6 +26,7 @@ def attach(app: typer.Typer) -> None:
             "solon rate draw mine.jsonl --out ratings/mine --seed 7 --raters human",
         ),
     )(draw)
+    rate.command("judge", epilog=epilog("solon rate judge ratings/july --judge smollm2-1.7b-instruct --out model.jsonl"))(judge)
     rate.command(
         "check", epilog=epilog("solon rate check ratings/july anna.jsonl ben.csv", "solon rate check ratings/july anna.jsonl ben.csv --keep")
     )(check)
@@ -78,6 +79,26 @@ def draw(
         typer.echo(f"Marks from 1 to 5 may stand beside the choice: {MARKS}.")
 
     emit(found, json, human)
+
+
+def judge(
+    batch: Folder,
+    name: Annotated[str, typer.Option("--judge", metavar="MODEL", help="The model that rates, never quantised.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="A .jsonl or .csv file for its ratings.")],
+    constitution: Annotated[str, typer.Option("--constitution", metavar="NAME", help="Whose principle and worked comparisons it is asked with.")] = "core",
+    runs: Runs = None,
+    json: Json = False,
+) -> None:
+    """Have a model rate a batch: each task in both orders, a tie where they disagree. `check` tests it as it tests people."""
+    from solon.constitution import store as books
+    from solon.constitution.judging import judge_by
+    from solon.stages import models, rating
+
+    drawn, book = rating.load(batch), books.load(constitution)
+    rows, silent = rating.judged(drawn, judge_by("self", book, {}, models.resolve(name, store(runs, quiet=json))), name, book)
+    rating.write(out, rows)
+    told = f"{out}: {len(rows)} ratings of kind model:{name}" + (f"; {silent} tasks without an opinion, so check them with --partial" if silent else "")
+    emit({"file": out, "rows": len(rows), "silent": silent, "kind": f"model:{name}"}, json, lambda: typer.echo(told))
 
 
 def check(

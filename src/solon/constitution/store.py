@@ -252,6 +252,11 @@ def read_yaml(path: Path) -> Any:
         raise DataError(f"{path.name} is not valid YAML", got=" ".join(str(error).split())[:200]) from error
 
 
+def purpose(book: Book) -> Principle:
+    """The principle by which replies are compared where none is given: serving what was asked, or the book's first."""
+    return next((one for one in book.principles if one.id == "help.purpose"), book.principles[0])
+
+
 def applicable(book: Book, tags: Collection[str]) -> list[Principle]:
     """The principles for a request with these tags: those meant for all, and those that share a tag with it."""
     for tag in tags:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from solon.constitution.judging import Judge, Question
-from solon.constitution.store import Book
+from solon.constitution.store import Book, purpose
 from solon.core.artifacts import Artifact, Draft, Record, Store
 from solon.core.records import as_messages
 from solon.evals import helpfulness
@@ -155,7 +155,7 @@ def _wins(
 ) -> tuple[list[Record], dict[str, Counter[str]]]:
     """On held-out helpful prompts, each model against base: 1 win, 0 loss, one half where the two orders disagree. An empty reply
     loses unread, and two of them tie. Also how many of each model's outcomes came about in which way."""
-    principle = next((one for one in book.principles if one.id == "help.purpose"), book.principles[0])
+    principle = purpose(book)
     asked = {row["id"]: row for row in rows["base"]["replies"] if row["kind"] == "helpful"}
     wins: dict[str, Record] = {id: {"id": id} for id in asked}
     counts: dict[str, Counter[str]] = {role: Counter() for role in rows if role != "base"}

@@ -15,12 +15,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from solon.constitution.judging import Judge, Question
+from solon.constitution.store import Book, purpose
 from solon.core.artifacts import Artifact, Draft, Record, Store, file_digest, write_rows, write_text
 from solon.core.errors import ConfigError, DataError, MissingError, StorageError
 from solon.core.records import LabelledPair, as_json, as_messages
 from solon.curate import catalogue, forms, rows
 from solon.evals import rating
 from solon.evals.rating import Batch, Key, Pair, Rating, Task, Verdict, Who
+from solon.evals.statistics import settle
 from solon.stages import runs
 
 FILES = ("tasks.jsonl", "key.jsonl")
@@ -104,6 +107,19 @@ def ratings(paths: Sequence[Path]) -> list[Rating]:
                 raise DataError(f"{place}: the field 'choice' makes no choice", got=choice, expected="a, b or tie")
             found.append(Rating(task, rater, kind, choice, _marks(place, row)))
     return found
+
+
+def judged(batch: Batch, judge: Judge, name: str, book: Book) -> tuple[list[Record], int]:
+    """A model's ratings of a batch, as rows of a rater `name` of kind `model:NAME`, and how many tasks it gave no opinion of.
+    It sees what every rater sees, each task in both orders: where they disagree it says tie. Raises `ConfigError` where the
+    batch is for people."""
+    if batch.raters == "human":
+        raise ConfigError("this batch is for people, and no model may rate it", got=f"model:{name}", fix="draw one with --raters any or model")
+    principle = purpose(book)
+    made = judge.prefer([Question(one.task, one.prompt, one.a, one.b, principle) for one in batch.tasks])
+    found = [(task.task, settle(one.p_forward, 1 - one.p_backward)) for task, one in zip(batch.tasks, made, strict=True) if one.p_forward is not None and one.p_backward is not None]
+    words = {1.0: "a", 0.0: "b", 0.5: "tie"}
+    return [{"task": task, "rater": name, "kind": f"model:{name}", "choice": words[outcome]} for task, outcome in found], len(made) - len(found)
 
 
 def keep(store: Store, folder: Path, files: Sequence[Path], verdict: Verdict) -> Artifact:
@@ -265,4 +281,4 @@ def _marks(place: str, row: Mapping[str, Any]) -> dict[str, int]:
     return marks
 
 
-__all__ = ["Batch", "Who", "draw", "exported", "keep", "load", "pairs", "ratings", "write"]
+__all__ = ["Batch", "Who", "draw", "exported", "judged", "keep", "load", "pairs", "ratings", "write"]
