@@ -35,7 +35,7 @@ def release(
     reason: Annotated[str, typer.Option("--reason", help="Why.")] = "",
     reviewer: Annotated[str, typer.Option("--reviewer", metavar="NAME", help="Who reviewed the safety evidence; needs --key.")] = "",
     key: Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Sign the manifest with this private key.")] = None,
-    classify: Annotated[bool, typer.Option("--classify", help="First ask the safety classifier about the replies (fetches MiniLM).")] = False,
+    classify: Annotated[bool, typer.Option("--classify", help="First ask the safety classifier about the replies and the training's rows (fetches MiniLM).")] = False,
     new_key: Annotated[Path | None, typer.Option("--new-key", metavar="FILE", help="Make a key pair, FILE and FILE.pub, and stop.")] = None,
     verify: Annotated[Path | None, typer.Option("--verify", metavar="FOLDER", help="Check a release instead.")] = None,
     public_key: Annotated[Path | None, typer.Option("--public-key", metavar="FILE", help="With --verify: who must have signed.")] = None,
@@ -107,7 +107,7 @@ def _review(
     name_of_run: str, out: Path | None, waive: list[str], withdraw: list[str], name: str, reason: str, reviewer: str, key: Path | None, classify: bool,
     runs: Path | None, json: bool,
 ) -> None:  # fmt: skip
-    from solon.stages import release_folder, release_review, report
+    from solon.stages import evidence, release_folder, release_review, report
     from solon.stages.runs import find
 
     place = store(runs, quiet=json)
@@ -117,7 +117,7 @@ def _review(
     if (name or reason) and not (waive or withdraw):
         raise ConfigError("--name and --reason go with --waive or --withdraw", fix="name the condition: --waive CONDITION")
     if classify:
-        _classify(place, found)
+        evidence.classified(place, found)
     verdict = release_review.review(place, found, reviewer=reviewer)
     for many, back in ((waive, False), (withdraw, True)):
         if many:
@@ -133,13 +133,6 @@ def _review(
     emit(value, json, lambda: _human(value))
     if not value["release"]:
         raise typer.Exit(1)
-
-
-def _classify(place: Any, run: Any) -> None:
-    from solon.safety import classifier
-    from solon.stages.release_classify import classify
-
-    classify(place, run, classifier.load())
 
 
 def _human(value: dict[str, Any]) -> None:

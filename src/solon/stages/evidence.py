@@ -16,6 +16,7 @@ from solon.stages.power import size
 from solon.stages.recipe import Recipe, Wanted
 from solon.stages.release_classify import classify
 from solon.stages.runs import Run
+from solon.stages.screened import screened
 
 ROLES = ("base", "aligned")
 
@@ -55,7 +56,13 @@ def measure(store: Store, wanted: Wanted, run: Run) -> list[Artifact]:
             suites = chosen_suites(given)
             made += [benchmark(store, Benchmark(limit=limit), suite, subject, capped=len(suites) > 1) for suite in suites]
     made += [guard.measure(guard.Measuring(), names[-1], store)] if wanted.guard else []
-    return made + ([classify(store, run, classifier.load())] if wanted.classify else [])
+    return made + (classified(store, run) if wanted.classify else [])
+
+
+def classified(store: Store, run: Run) -> list[Artifact]:
+    """What the safety classifier says of the replies that the run drew, and of all that it was trained on."""
+    judge = classifier.load()
+    return [classify(store, run, judge), screened(store, run, judge)]
 
 
 def _attacked(store: Store, attempts: int, names: list[str]) -> list[Artifact]:

@@ -33,10 +33,10 @@ from solon.stages._guard_data import Labelled
 from solon.stages._guard_page import page
 from solon.stages._guard_probe import fit_probe
 from solon.stages._guard_sweep import sweep
-from solon.stages.guarding import BOOK
+from solon.stages.guarding import BOOK, MEASURED
 from solon.stages.sampling import SHARD, Draw
 
-VERSION = 3  # texts are read to their end; the cascade at other budgets; harm of a reply is what the reply head says
+VERSION = MEASURED  # 3: texts are read to their end; the cascade at other budgets; harm of a reply is what the reply head says
 TIERS = ("probe", "classifier", "critique")
 SYSTEMS: dict[str, tuple[str, ...]] = {
     "probe alone": ("probe",), "classifier alone": ("classifier",), "probe, classifier": ("probe", "classifier"),

@@ -19,6 +19,8 @@ from solon.stages import models
 BOOK = "core"
 """The constitution by which a guard's critique was measured, and so the one by which it is asked."""
 PROBE = "probe.npz"
+MEASURED = 3
+"""The version of a measuring (`stages/guard.py`). An older one was made with scores that meant something else."""
 
 
 def measured(store: Store, source: str, critique: bool = False) -> Artifact | None:
@@ -27,11 +29,16 @@ def measured(store: Store, source: str, critique: bool = False) -> Artifact | No
     found = []
     for path in sorted((store.root / "artifacts").glob("guard-*/evidence.json")):
         one = Artifact(path.parent.name, path.parent)
-        if one.unsound() or one.evidence["inputs"].get("model") != source or one.evidence["inputs"].get("classifier") != classifier.card()["id"]:
+        if not stands(one) or one.evidence["inputs"].get("model") != source:
             continue
         if not critique or thresholds(one).band("input", "critique") != ASK_ALWAYS:
             found.append(one)
     return best(found)
+
+
+def stands(one: Artifact) -> bool:
+    """Whether a measuring is whole, of today's version, and of the classifier that is here."""
+    return not one.unsound() and one.evidence["version"] == MEASURED and one.evidence["inputs"].get("classifier") == classifier.card()["id"]
 
 
 def best(found: Iterable[Artifact]) -> Artifact | None:

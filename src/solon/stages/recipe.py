@@ -50,7 +50,7 @@ class Sift(Config):
 class Wanted(Config):
     """What a run measures of its base and aligned model for the release, before its report (`stages/evidence.py`): `redteam`
     attempts on each; `suites` by name or bundle, each with a limit of items (null asks all); the safety classifier's opinion of
-    the replies; the guard, with the aligned model. Nothing of it unless it is asked for."""
+    the replies and of all that was trained on; the guard, with the aligned model. Nothing of it unless it is asked for."""
 
     redteam: int = Field(0, ge=0)
     suites: dict[str, Annotated[int, Field(ge=1)] | None] = {}

@@ -36,7 +36,7 @@ class Campaigns:
 
 
 def choose(store: Store, found: Iterable[tuple[str, Artifact]]) -> Campaigns:
-    """Of all campaigns by role: with the standing settings and every family, the largest (of equals the first by name)."""
+    """Of all campaigns by role: with the standing settings and every family, the largest; of equals the one whose figures were made last."""
     sides: dict[bool, dict[str, list[Artifact]]] = {False: {}, True: {}}
     passed_over = {}
     for role, one in found:
@@ -45,7 +45,7 @@ def choose(store: Store, found: Iterable[tuple[str, Artifact]]) -> Campaigns:
             sides[bool(one.evidence["config"].get("guard"))].setdefault(role, []).append(one)
         elif role == "aligned":
             passed_over[one.id] = why
-    attacked, guarded = ({role: max(sorted(many, key=lambda one: one.id), key=attempts) for role, many in side.items()} for side in (sides[False], sides[True]))
+    attacked, guarded = ({role: max(many, key=_standing) for role, many in side.items()} for side in (sides[False], sides[True]))
     return Campaigns(attacked, guarded, _pair(store, attacked), passed_over)
 
 
@@ -67,13 +67,14 @@ def attempts(campaign: Artifact) -> int:
     return even["raw"]["n"] if even else 0
 
 
+def _standing(campaign: Artifact) -> tuple[int, int, str]:
+    return attempts(campaign), campaign.evidence["version"], campaign.id
+
+
 def _pair(store: Store, attacked: Mapping[str, Artifact]) -> Artifact | None:
     wanted = {"before": attacked["base"].id, "after": attacked["aligned"].id} if len(attacked) == 2 else None
-    for path in sorted((store.root / "artifacts").glob("redteam-pair-*/evidence.json")):
-        one = Artifact(path.parent.name, path.parent)
-        if one.evidence["inputs"] == wanted:
-            return one
-    return None
+    every = [Artifact(path.parent.name, path.parent) for path in sorted((store.root / "artifacts").glob("redteam-pair-*/evidence.json"))]
+    return max((one for one in every if one.evidence["inputs"] == wanted), key=lambda one: one.evidence["version"], default=None)
 
 
 def of_attacks(config: Release, found: Campaigns, run: str) -> Record:

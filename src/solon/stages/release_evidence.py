@@ -13,7 +13,7 @@ from solon.stages.release_campaigns import Campaigns
 from solon.stages.release_suites import Suites
 from solon.stages.runs import Run
 
-UNSAFE = "unsafe-replies"
+UNSAFE, SCREENED = "unsafe-replies", "screened"
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,14 @@ class Evidence:
     suites: Suites = field(default_factory=Suites)
     guard: Artifact | None = None
     unsafe: Artifact | None = None
+    screened: Artifact | None = None
     people: Artifact | None = None
 
     @property
     def artifacts(self) -> list[Artifact]:
         """Every one of them, each once."""
         many = [*self.campaigns.artifacts, *self.suites.artifacts]
-        many += [one for one in (self.guard, self.unsafe, self.people) if one]
+        many += [one for one in (self.guard, self.unsafe, self.screened, self.people) if one]
         return list({one.id: one for one in many}.values())
 
 
@@ -52,9 +53,13 @@ def gather(store: Store, run: Run) -> Evidence:
             campaigns.append((role, one))
         elif role and one.stage == "benchmark":
             suites.append((role, one))
-        elif role == "aligned" and one.stage == "guard":
+        elif role == "aligned" and one.stage == "guard" and guarding.stands(one):
             guards.append(one)
-    return Evidence(release_campaigns.choose(store, campaigns), release_suites.choose(suites), guarding.best(guards), _unsafe(store, run), _people(store, run))
+    return Evidence(
+        release_campaigns.choose(store, campaigns), release_suites.choose(suites), guarding.best(guards),
+        _classified_by_today(store, UNSAFE, {role: run.evaluations.get(role) for role in ("base", "aligned")}),
+        _classified_by_today(store, SCREENED, dict(run.models)), _people(store, run),
+    )  # fmt: skip
 
 
 def _finished(store: Store) -> list[Artifact]:
@@ -74,14 +79,11 @@ def asked_alike(store: Store, run: Run, role: str) -> Record | None:
     return release_suites.figures(release_suites.choose(made), "consistency", role)
 
 
-def _unsafe(store: Store, run: Run) -> Artifact | None:
-    """What the classifier that is here says of the run's replies: another head's verdict does not count."""
-    wanted = {role: run.evaluations.get(role) for role in ("base", "aligned")}
-    for path in sorted((store.root / "artifacts").glob(f"{UNSAFE}-*/evidence.json")):
+def _classified_by_today(store: Store, stage: str, inputs: dict[str, str | None]) -> Artifact | None:
+    """What the classifier that is here says of these artifacts: another head's verdict does not count."""
+    for path in sorted((store.root / "artifacts").glob(f"{stage}-*/evidence.json")):
         one = Artifact(path.parent.name, path.parent)
-        if one.unsound() or one.evidence["config"].get("classifier") != classifier.card()["id"]:
-            continue
-        if {role: one.evidence["inputs"].get(role) for role in wanted} == wanted:
+        if not one.unsound() and one.evidence["config"].get("classifier") == classifier.card()["id"] and one.evidence["inputs"] == inputs:
             return one
     return None
 
@@ -103,7 +105,8 @@ def of_evidence(config: Release, found: Evidence, run: str) -> list[Record]:
     """The conditions on red team, benchmarks, bias, safety classifier and guard."""
     return [
         release_campaigns.of_attacks(config, found.campaigns, run), release_campaigns.of_target(found.campaigns, run),
-        release_suites.of_benchmarks(config, found.suites, run), release_suites.of_bias(found.suites, run), _classified(found, run), release_guard.of_guard(config, found.guard, run),
+        release_suites.of_benchmarks(config, found.suites, run), release_suites.of_bias(found.suites, run), _classified(found, run), _screened(found, run),
+        release_guard.of_guard(config, found.guard, run),
     ]  # fmt: skip
 
 
@@ -127,3 +130,14 @@ def shown(found: Evidence, run: str) -> dict[str, Any]:
         "red_team": release_campaigns.shown(found.campaigns, run), "capability": release_suites.shown(found.suites, release_suites.ability, f"{command} capability"),
         "bias": release_suites.shown(found.suites, "bias".__eq__, f"{command} bias"), "calibration": release_suites.calibration(found.suites, f"{command} uncertainty"),
     }  # fmt: skip
+
+
+def _screened(found: Evidence, run: str) -> Record:
+    name, required = "all that it was trained on was screened", "every row scored by the safety classifier; how many it flags is told"
+    command = f"solon safety screen {run}"
+    if not found.screened:
+        return condition("screened", name, required, None, command=command)
+    one = found.screened.read("figures.json")
+    flagged = [f"{row['training']} {row['side']} {100 * row['flagged']['value']:.1f} %" for row in one["trainings"] if row["flagged"]]
+    told = f"{one['screened']} rows scored; flagged: {', '.join(flagged)}; {one['classifier']}"
+    return condition("screened", name, required, told, one["n"] > 0 and one["scored"] == one["n"], command)

@@ -11,7 +11,8 @@ from solon.core.artifacts import Artifact
 from solon.core.errors import DataError
 from solon.safety.redteam import attacks
 from solon.safety.redteam.attacker import WRITERS
-from solon.stages import release_evidence
+from solon.safety import classifier
+from solon.stages import guarding, release_evidence, screened
 from solon.stages.benchmark import BUNDLES
 from solon.stages.readiness import readiness
 from solon.stages.redteam import RedTeam
@@ -22,7 +23,7 @@ def status(verdict):
     return {one["key"]: one["status"] for one in verdict["conditions"]}
 
 
-def campaign(store, source, hits, n, corrected=0.0, **settings):
+def campaign(store, source, hits, n, corrected=0.0, version=1, **settings):
     """A campaign with made-up figures; `corrected` is added to the raw rate, and None stands for a judge that nobody measured."""
     standing = RedTeam(attempts=n).model_dump(mode="json") | {"families": [*attacks.every(), *WRITERS], "judge": "rules", "hits": hits}
 
@@ -31,7 +32,7 @@ def campaign(store, source, hits, n, corrected=0.0, **settings):
         even = {"raw": rate(hits / n), "corrected": None if corrected is None else rate(hits / n + corrected)}
         draft.write("figures.json", {"total": {"even": even}, "families": {"plain": {"even": rate(hits / n)}}, "judge": None})
 
-    return store.make("redteam", 1, standing | settings, {"model": source}, build)
+    return store.make("redteam", version, standing | settings, {"model": source}, build)
 
 
 @pytest.mark.parametrize(
@@ -68,12 +69,17 @@ def test_an_easier_campaign_does_not_count_however_large(store, run, condition_o
     assert found["status"] == "missed" and "n 200" in found["measured"]
 
 
+def test_of_one_campaign_the_figures_that_were_made_last_count(store, run, condition_of):
+    made = [campaign(store, run.models["aligned"], 150, 200, version=version) for version in range(1, 7)]
+    assert made[-1].id in condition_of(run, "red-team")["measured"]
+
+
 def test_a_suffix_beyond_the_standing_families_counts(store, run, condition_of):
     campaign(store, run.models["aligned"], 10, 200, families=[*attacks.every(), *WRITERS, "suffix"], suffixes=2)
     assert status(review(store, run))["red-team"] == "pass"
 
 
-def guard(store, source, passed, refused, n=200, kinds=((0, 10),)):
+def guard(store, source, passed, refused, n=200, kinds=((0, 10),), card=""):
     """A guard's measuring: of n harmful requests so many passed, of n harmless ones so many were refused; look-alikes answered."""
     from solon.stages._guard_figures import share
 
@@ -83,7 +89,8 @@ def guard(store, source, passed, refused, n=200, kinds=((0, 10),)):
         looks = [{"kind": f"kind{i}", "figure": "look-alikes answered", **share(many - hits, many)} for i, (hits, many) in enumerate(kinds)]
         draft.write("figures.json", {"input": {"systems": systems}, "kinds": looks, "system": "probe, classifier"})
 
-    return store.make("guard", 2, {"passed": passed, "refused": refused, "n": n, "kinds": kinds}, {"model": source}, build)
+    inputs = {"model": source, "classifier": card or classifier.card()["id"]}
+    return store.make("guard", guarding.MEASURED, {"passed": passed, "refused": refused, "n": n, "kinds": kinds}, inputs, build)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +103,7 @@ def guard(store, source, passed, refused, n=200, kinds=((0, 10),)):
 def test_a_guard_can_fail_and_its_false_refusals_are_named(store, run, condition_of, passed, refused, kinds, wanted):
     guard(store, "nowhere/model@0123", 0, 0)
     assert status(review(store, run))["guard"] == "not measured", "a guard of another model says nothing"
+    guard(store, run.models["aligned"], 0, 0, n=5000, card="an older head")
     guard(store, run.models["aligned"], 0, 0, n=20)
     made = guard(store, run.models["aligned"], passed, refused, kinds=kinds)
     found = condition_of(run, "guard")
@@ -383,3 +391,23 @@ def test_what_people_choose_meets_its_bar_or_not(store, run, condition_of, batch
     found = condition_of(run, "people")
     assert found["status"] == wanted and kept.evidence["facts"]["rater_kind"] == "human"
     assert kept.evidence["metrics"][0]["value"] == pytest.approx(wins / 10)
+
+
+class Counted:
+    """Stands in for a classifier whose opinion is known: it flags replies that hold a word, and can be another head's."""
+
+    def __init__(self, card):
+        self.card = card
+
+    def score(self, items, progress=None):
+        return [classifier.Score({}, 0.5, 1.0, "worse" in turns[-1].content, False, self.card) for turns in items]
+
+
+def test_all_that_was_trained_on_has_to_be_seen_by_todays_classifier(store, run, condition_of):
+    assert condition_of(run, "screened")["status"] == "not measured"
+    screened.screened(store, run, Counted("an older head"))
+    assert condition_of(run, "screened")["status"] == "not measured"
+    screened.screened(store, run, Counted(classifier.card()["id"]))
+    found = condition_of(run, "screened")
+    rows = sum(1 for id in run.models.values() for one in store.get(id).rows("rows"))
+    assert rows and f"{rows} of {rows} rows scored" in found["measured"] and found["status"] == "pass"

@@ -24,7 +24,7 @@ def test_met_and_not_measured_conditions_are_told_apart(store, run):
     found = status(verdict)
     met = {"harm-falls", "harm-low", "look-alikes", "knowledge", "language", "judge", "preferred", "helpfulness", "consistency", "cost", "lineage", "sources"}
     assert {key for key, one in found.items() if one == "pass"} == met
-    assert {key for key, one in found.items() if one == "not measured"} == {"people", "seeds", "red-team", "red-team-target", "benchmarks", "bias", "classifier", "guard", "review"}
+    assert {key for key, one in found.items() if one == "not measured"} == {"people", "seeds", "red-team", "red-team-target", "benchmarks", "bias", "classifier", "screened", "guard", "review"}
     assert found["licences"] == "missed" and not verdict["release"]
     assert all(one["command"].startswith("solon ") for one in verdict["conditions"] if one["status"] == "not measured")
     cost = next(one for one in verdict["conditions"] if one["key"] == "cost")
