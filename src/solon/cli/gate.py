@@ -30,7 +30,7 @@ def gate(
 ) -> None:
     """Say whether a phase is ready: every stage finished and unchanged, and what it has to show shown. Exit code 1 if not.
 
-    The readiness score is the share of the declared components that are met; what was not measured is not met."""
+    For sft that is also every acceptance figure of fine-tuning, decided by its interval; a run goes on past one that is missed. The readiness score is the share of the declared components that are met; what was not measured is not met."""
     from solon.stages import readiness
     from solon.stages.runs import find
 
@@ -54,6 +54,9 @@ def _human(value: dict[str, Any]) -> None:
     lacking = [one["name"] for one in rows if one["status"] != "pass"]
     typer.echo(clean(f"{value['phase']} of {value['run']}: " + ("ready" if value["ready"] else f"not ready, as these lack: {'; '.join(lacking)}")))
     typer.echo(f"readiness: {value['met']} of {value['declared']} components ({100 * value['score']:.0f} %)")
+    for one in rows:
+        if one["status"] == "not measured" and one["command"]:
+            typer.echo(clean(f"measures {one['name']}: {one['command']}"))
     if "frozen" in value:
         typer.echo(f"frozen: {value['frozen']['file']}, SHA-256 {value['frozen']['sha256']}")
     if "against" in value:

@@ -74,7 +74,7 @@ def _finished(store: Store) -> list[Artifact]:
 
 def asked_alike(store: Store, run: Run, role: str) -> Record | None:
     """The figures of the suite `consistency` on one of the run's models, whichever; None where nobody asked."""
-    source = sources(store, run).get(role)
+    source = store.get(run.evaluations[role]).evidence["inputs"]["model"]
     made = [(role, one) for one in _finished(store) if one.stage == "benchmark" and one.evidence["inputs"].get("model") == source]
     return release_suites.figures(release_suites.choose(made), "consistency", role)
 

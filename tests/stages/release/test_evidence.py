@@ -184,6 +184,8 @@ def test_one_large_benchmark_is_not_all_of_them(store, run, condition_of):
     assert found["status"] == "not measured" and "not measured: gsm8k, humaneval, mbpp, ifeval, literature" in found["measured"]
     bundle(store, run, ["mmlu"])
     assert condition_of(run, "benchmarks")["status"] == "pass"
+    shown = release_evidence.shown(release_evidence.gather(store, run), run.id)["capability"]["rows"]
+    assert {row["suite"] for row in shown} == set(BUNDLES["capability"]) and all(set(row["models"]) == {"base", "aligned"} for row in shown)
     both(store, run, "confidence", 600, 100)
     assert condition_of(run, "benchmarks")["status"] == "missed", "the suite's domain says what it is, not its name"
 

@@ -122,6 +122,8 @@ def test_the_command(store, run, bring, capsys, tmp_path):
     assert code == 0 and f"sl of {run.id}: ready" in out and "12 of 12 components (100 %)" in out and "frozen: " in out
     code, out, _ = call("rl", bring(3).id, "--against", tmp_path / "b.json")
     assert code == 1 and "these lack: the aligned model complies less" in out and "the same model and data" in out
+    code, out, _ = call("sft", replace(run, id="tiny-begun", path=str(store.root / "tiny-begun"), models={}, stages={}, evaluations={}).save().id)
+    assert code == 1 and "measures the safety classifier finds no more harm in its replies: solon align recipes/tiny.yaml evaluate.harm=true" in out
     for wrong in (("ssl",), ("sl", "nowhere"), ("sl", run.id, "--freeze", tmp_path / "b.json"), ("sl", run.id, "--freeze", "x", "--against", "y")):
         code, out, err = call(*wrong)
         assert code == 2 and not out and "Traceback" not in err

@@ -11,7 +11,7 @@ import pytest
 from solon.core.errors import ConfigError, SolonError, StorageError
 from solon.stages import release_folder, release_integrity
 from solon.stages.release import Release, of_acceptance, of_recipe, seed_interval
-from solon.stages.release_review import WAIVERS, review, waive
+from solon.stages.release_review import WAIVERS, over_seeds, review, waive
 from solon.stages.runs import Run, now
 
 
@@ -110,6 +110,15 @@ def test_a_waiver_lapses_when_something_is_measured(store, run, bring):
     found = next(one for one in review(store, run)["conditions"] if one["key"] == "seeds")
     assert found["status"] == "not shown" and "seed 3: +5.0 points" in found["measured"], "two seeds fall by 70 points, and one rises"
     assert "standard deviation between seeds 43.3 points" in found["measured"]
+
+
+def test_what_else_was_measured_of_a_run_makes_it_no_other_recipe(store, run, bring):
+    bring(3)
+    second = bring(2)
+    replace(second, recipe=second.recipe | {"evidence": {"redteam": 60}}).save()
+    assert [one["seed"] for one in over_seeds(store, run)] == [1, 2, 3]
+    replace(second, recipe=second.recipe | {"dpo": {"beta": 0.2}}).save()
+    assert [one["seed"] for one in over_seeds(store, run)] == [1, 3]
 
 
 def test_changed_evidence_stops_everything_and_cannot_be_waived(store, run):
