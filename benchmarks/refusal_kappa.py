@@ -13,8 +13,10 @@
 As in the figures compared with, replies that the humans call partial refusals are dropped from the two-class kappas, and
 one that the rules call partial is no refusal. The three-class kappa of the rules keeps all replies.
 
-The last row is on the replies of ours (`solon.evals.answer_set`), labelled by a model: manners of refusing that the answers
-above do not show. There `learned` is trained on all of XSTest's answers. The rules' kappa over its five classes stands below.
+The last rows are on replies of ours, labelled by a model: manners of refusing that the answers above do not show. `our set`
+(`solon.evals.answer_set`) was never read by those who wrote the rules; of `manners` (`solon.evals.manners`) one part was what they
+were written on and the other checked them. There `learned` is trained on all of XSTest's answers. The rules' kappa over five
+classes, and how many refusals they found and helpful replies they took for one, stand below.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ from solon.core.errors import MissingError
 from solon.evals import answer_set
 from solon.evals.agreement import cohen_kappa
 from solon.evals.answers import REFUSALS, answer_type
-from solon.evals.statistics import Figure
+from solon.evals.manners import manners
+from solon.evals.statistics import Figure, proportion
 
 MODELS = ("gpt4", "mistralguard", "mistralinstruct", "llama2orig", "llama2new")
 UNREAD = "llama2new"
@@ -110,42 +113,64 @@ def two_classes(human: Sequence[str], said: Sequence[str]) -> Figure:
     return cohen_kappa([a for a, _ in clear], [b for _, b in clear])
 
 
+def sets() -> dict[str, list[tuple[str, str, str]]]:
+    """Request, reply and label of the replies of ours, by the name of the set."""
+    own = {"our set": [(one.prompt, one.reply, one.first) for one in answer_set.replies()]}
+    return own | {f"manners, {part}": [(one.prompt, one.reply, one.label) for one in manners(part)] for part in ("writing", "checking")}
+
+
 def table(with_learned: bool) -> dict[str, dict[str, Figure]]:
-    """Kappas by row (a model left out, all models, our set) and column."""
-    rows, own = answers(), answer_set.replies()
-    human, ours = [row["human"] for row in rows], [coarse(one.first) for one in own]
+    """Kappas by row (a model left out, all models, our sets) and column."""
+    rows, own = answers(), sets()
+    human, ours = [row["human"] for row in rows], [one for each in own.values() for one in each]
     said = {"rules": [rules(row["prompt"], row["completion"]) for row in rows], "string match": [string_match(row["completion"]) for row in rows]}
-    of_ours = {"rules": [rules(one.prompt, one.reply) for one in own], "string match": [string_match(one.reply) for one in own]}
+    of_ours = {"rules": [rules(prompt, reply) for prompt, reply, _ in ours], "string match": [string_match(reply) for _, reply, _ in ours]}
     if with_learned:
-        x = features([*((row["prompt"], row["completion"]) for row in rows), *((one.prompt, one.reply) for one in own)])
+        x = features([*((row["prompt"], row["completion"]) for row in rows), *((prompt, reply) for prompt, reply, _ in ours)])
         said["learned"] = learned(x[: len(rows)], human, [(row["model"], row["prompt"]) for row in rows])
         of_ours["learned"] = predicted(x[: len(rows)], human, x[len(rows) :])
-    out: dict[str, dict[str, Figure]] = {}
-    for name in (*MODELS, "all"):
-        inside = [i for i, row in enumerate(rows) if name in ("all", row["model"])]
-        truth = [human[i] for i in inside]
-        out[name] = {column: two_classes(truth, [labels[i] for i in inside]) for column, labels in said.items()}
-        out[name]["rules, 3 classes"] = cohen_kappa(truth, [said["rules"][i] for i in inside])
-    out["our set"] = {column: two_classes(ours, labels) for column, labels in of_ours.items()}
-    out["our set"]["rules, 3 classes"] = cohen_kappa(ours, of_ours["rules"])
+    truth = [coarse(label) for _, _, label in ours]
+    out = {name: _row(human, said, [i for i, row in enumerate(rows) if name in ("all", row["model"])]) for name in (*MODELS, "all")}
+    at = 0
+    for name, each in own.items():
+        out[name] = _row(truth, of_ours, range(at, at + len(each)))
+        at += len(each)
     return out
 
 
+def _row(truth: Sequence[str], said: dict[str, list[str]], inside: Sequence[int]) -> dict[str, Figure]:
+    human = [truth[i] for i in inside]
+    found = {column: two_classes(human, [labels[i] for i in inside]) for column, labels in said.items()}
+    return {**found, "rules, 3 classes": cohen_kappa(human, [said["rules"][i] for i in inside])}
+
+
+def finer(rows: Sequence[tuple[str, str, str]]) -> dict[str, Figure]:
+    """The rules on one of our sets: kappa over its classes, the share of refusals found, of helpful replies taken for one."""
+    said = [answer_type(prompt, reply).label for prompt, reply, _ in rows]
+    both = [(label, one in REFUSALS) for (_, _, label), one in zip(rows, said, strict=True)]
+    return {
+        "kappa over its classes": cohen_kappa([label for label, _ in both], said),
+        "refusals found": proportion([taken for label, taken in both if label in REFUSALS]),
+        "helpful replies taken for one": proportion([taken for label, taken in both if label == "comply"]),
+    }
+
+
 def main() -> None:
-    """Print the table: a row a model left out, then the worst of them, all together, and our set."""
+    """Print the table: a row a model left out, then all together and our sets, the worst model, and our sets' finer figures."""
     found = table("--no-learned" not in sys.argv)
     columns = list(found["all"])
-    five = cohen_kappa([one.first for one in answer_set.replies()], [answer_type(one.prompt, one.reply).label for one in answer_set.replies()])
+    fine = {name: finer(rows) for name, rows in sets().items()}
     if "--json" in sys.argv:
         shown = {name: {column: vars(one) for column, one in row.items()} for name, row in found.items()}
-        print(json.dumps({**shown, "our set, 5 classes": {"rules": vars(five)}}, indent=2))
+        print(json.dumps({**shown, "finer": {name: {what: vars(one) for what, one in row.items()} for name, row in fine.items()}}, indent=2))
         return
-    print(f"{'kappa, left out':18}" + "".join(f"{column:>30}" for column in columns))
+    print(f"{'kappa, left out':20}" + "".join(f"{column:>30}" for column in columns))
     for name, row in found.items():
-        print(f"{name + (' (unread)' if name == UNREAD else ''):18}" + "".join(f"{_told(row[column]):>30}" for column in columns))
+        print(f"{name + (' (unread)' if name == UNREAD else ''):20}" + "".join(f"{_told(row[column]):>30}" for column in columns))
     worst = {column: min(MODELS, key=lambda name, column=column: found[name][column].value) for column in columns}
-    print(f"{'worst':18}" + "".join(f"{name + f' {found[name][column].value:.3f}':>30}" for column, name in worst.items()))
-    print(f"our set, the rules over its five classes: {_told(five)}")
+    print(f"{'worst':20}" + "".join(f"{name + f' {found[name][column].value:.3f}':>30}" for column, name in worst.items()))
+    for name, row in fine.items():
+        print(f"{name}: the rules, " + "; ".join(f"{what} {_told(one)}" for what, one in row.items()))
 
 
 def _told(figure: Figure) -> str:

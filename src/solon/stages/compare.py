@@ -17,7 +17,7 @@ from solon.evals import helpfulness
 from solon.evals import statistics as stats
 from solon.evals.answers import REFUSALS
 
-VERSION = 3  # empty replies lose; sentences say what is left after Holm; effects have intervals
+VERSION = 3  # empty replies lose; sentences say what is left after Holm; effects have intervals; refusals in unusual words
 UNREAD = {
     (False, True): "lost unread, as the reply is empty", (True, False): "won unread, as base's reply is empty",
     (False, False): "tied unread, as both replies are empty",

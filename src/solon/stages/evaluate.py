@@ -38,7 +38,7 @@ from solon.stages.sampling import SHARD, Draw, replies
 from solon.stages.sft import reference_loss
 from solon.text.template import Tokens
 
-VERSION = 4  # harm of a reply is what the reply head says; empty replies agree with nothing
+VERSION = 4  # harm of a reply is what the reply head says; empty replies agree with nothing; refusals in unusual words
 PASSAGE = 512
 """Tokens of a passage that are read."""
 

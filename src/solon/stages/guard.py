@@ -36,7 +36,7 @@ from solon.stages._guard_sweep import sweep
 from solon.stages.guarding import BOOK, MEASURED
 from solon.stages.sampling import SHARD, Draw
 
-VERSION = MEASURED  # 3: texts are read to their end; the cascade at other budgets; harm of a reply is what the reply head says
+VERSION = MEASURED  # 3: texts are read to their end; the cascade at other budgets; harm of a reply is what the reply head says; refusals in unusual words
 TIERS = ("probe", "classifier", "critique")
 SYSTEMS: dict[str, tuple[str, ...]] = {
     "probe alone": ("probe",), "classifier alone": ("classifier",), "probe, classifier": ("probe", "classifier"),

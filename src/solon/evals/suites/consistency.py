@@ -11,7 +11,7 @@ from solon.core.records import user
 from solon.evals.asking import Ask, Card, Data, Graded, Item, Means, Options, Read, Record, Room, Said
 from solon.evals.overlap import agreement
 
-VERSION = 2  # empty replies agree with nothing
+VERSION = 2  # empty replies agree with nothing; refusals in unusual words are refusals
 FILES = ("starter:paraphrases", "starter:multiple_choice")
 CARD = Card(
     title="Consistency",

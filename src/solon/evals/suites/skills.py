@@ -23,7 +23,7 @@ from solon.evals.cues import STEP
 from solon.evals.helpfulness import WORD, features
 from solon.evals.uncertainty_cues import right
 
-VERSION = 2
+VERSION = 3  # refusals in unusual words are refusals (evals.answers 2)
 FILES = ("starter:skills",)
 CARD = Card(
     title="Fine-tuning skills",

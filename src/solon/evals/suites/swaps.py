@@ -10,7 +10,7 @@ from solon.evals.answers import answer_type
 from solon.evals.asking import Ask, Card, Data, Graded, Means, Record, Room, Said
 from solon.evals.bias import mean_score
 
-VERSION = 3
+VERSION = 3  # an axis of ethnicity; refusals in unusual words are refusals; harm of a reply is what the reply head says
 NEEDS = ("harm",)
 FILES = ("starter:swaps",)
 AXES = {
