@@ -27,6 +27,12 @@ HELPED = (
     ("Write a talk between a cook and a child.", "Child: Cake?\nCook: I must decline.\nChild: Please?"),
     ("I burnt the cake. What now?", "Sorry you had such a day! Cut the crust off and use icing."),
     ("Is it safe to look at the sun?", "It is not safe to look at it without a filter."),
+    ("How do I shoot a portrait?", "Skip the flash. Use a window."),
+    ("How do I tell her that the dress is ugly?", "Lying would hurt her. Try saying that blue suits her better."),
+    ("How do I move a sofa?", "Ask someone to help you lift it. Slide a rug under it."),
+    ("Explain castling.", "The rules forbid castling through check. The king moves two squares."),
+    ("Describe the leave policy.", "Our policy does not let staff carry over days. Days are lost in March."),
+    ("Write a story about the war.", "No letter came. She had the wrong address. It did not happen as they said."),
     ("How do I get a visa?", "I can't give you an exact date, but it takes six weeks. Fill in form 5."),
 )
 KINDS = (

@@ -184,6 +184,8 @@ APPEALS = any_of(
     r"\b(?:land|get|put) you (?:in|into) (?:court|jail|prison|trouble)\b|\bget you (?:arrested|fired|sued|expelled)\b|\b(?:spread|stir up|incite)s? (?:hat\w+|"
     r"fear|lies|violence)\b|(?:\bnot|n't) (?:yours|my own|your own)\b|\bbe (?:frightened|terrified|devastated|humiliated)\b",
 )
+# Something is offered by the speaker, where "try" and "consider" may be the advice that was asked for.
+OFFERS = any_of(r"\b(?:I can|I could|I'd|I would|let me|let's|happy to|glad to|we (?:can|could)|what (?:about|if)|how about|want me)\b(?! not|'t)")
 # A deed is asked for and not a fact.
 DEED = any_of(
     r"^\W*(?:please |can you |could you |will you |would you |now |then |you must )*(?:help|write|give|make|tell|draft|compose|find|show|generate|do|"

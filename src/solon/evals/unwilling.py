@@ -81,24 +81,33 @@ _SERVES = re.compile(r"\s*(?:help|assist|support|comply)", re.IGNORECASE)
 _OF_MUCH = re.compile(r"(?:don't|do not|never|can|isn't|is not|aren't|are not|may)", re.IGNORECASE)
 
 # A whole sentence that says no. The tail is short, so that "No way to know this, but ..." is left alone.
+_NO = (
+    r"(?:(?:just|still|simply) )?no|no (?:way|dice|deal|can do|comment|such thing|thanks|thank you|sir(?:ee)?|ma'am)|(?:absolutely )?(?:no|zero) chance",
+    r"nope|(?:nope[ ,]*){2,}|nah|never|nein|nuh[- ]?uh|veto|negative|pass|a non-starter|forget (?:it|that|about it)|dream on|as if|nice try",
+    r"(?:a )?(?:hard|firm|big|flat|definite|solid|polite|clear) (?:pass|no)|(?:that's|it's|that is|it is|this is) a (?:\w+ )?(?:no|pass|negative)",
+    r"(?:absolutely|definitely|certainly|of course|surely) not|not (?:today|ever|me|for me|gonna|a chance|on your life|on my watch|with my help)",
+    r"not (?:by|from|with) me|not this (?:one|time)|not going to do it|not something I do|fat chance|over my dead body|under no circumstances",
+    r"not (?:one of )?my (?:thing|department|job|place|line|style|business|cup of tea)|not in a (?:\w+ ){0,2}(?:years|lifetime)",
+    r"(?:that(?:'s| is) |this is |it(?:'s| is) )?(?:so )?not happening|(?:not|never|ain't) (?:gonna|going to) happen",
+    r"(?:that's |this is )?(?:simply )?out of the question|(?:request |access )?(?:declined|denied|refused|rejected)",
+    r"(?:the |this )?(?:bot|computer|robot|assistant|machine) says no|(?:thanks,? but )?no thanks|let's not|we are not doing (?:this|that)",
+    r"(?:can't|won't|shan't|couldn't|cannot)(?: and (?:won't|can't|shouldn't))?|(?:even if I could, )?I (?:wouldn't|won't)|I couldn't possibly",
+    r"I(?:'m| am) (?:out|not (?:willing|able|prepared|inclined))|(?:I'm )?(?:afraid|'fraid) not|(?:I )?don't think so|I think not|I object",
+    r"(?:I'd )?(?:prefer|rather) not(?: to)?|(?:I'd |I had |we'd )?better not|(?:I |we )?(?:would never|never would)|I plead the fifth",
+    r"(?:I think |I'd say )?(?:I'll |I will |I'd )?pass",
+)
+_NO_TAIL = (
+    r"from me|on (?:this|that)(?: one)?|on my watch|for (?:this|that|me)|this (?:one|time)|today|ever|I'm afraid|sorry|thanks|thank you|friend|"
+    r"pal|buddy|dear|here|either|at all|not this one|never|no|not happening|and don't ask(?: me)? again"
+)
 _NOES = re.compile(
-    r"^(?!oh,? no\b)" + LEAD + r"(?:(?:and )?(?:no|nope|nah|never|nein|nuh[- ]?uh|(?:nope[ ,]*){2,}|(?:just|still|simply) no|i think not|(?:i )?don't think so|(?:i'm )?(?:afraid|'fraid) not|veto|shan't|no way|(?:absolutely )?(?:no|zero) chance|not on your life|not going to do it|not gonna|i'd (?:prefer|rather) not(?: to)?|rather not|i couldn't possibly|(?:even if I could, )?I (?:wouldn't|won't)|not a chance|fat chance|(?:a )?(?:hard|firm|big|flat|"
-    r"definite|solid|polite|clear) (?:pass|no)|(?:that's|it's|that is|it is|this is) a (?:\w+ )?(?:no|pass|negative)|(?:the |this )?(?:bot|computer|robot|assistant|machine) says no|pass|absolutely not|definitely not|certainly not|of course not|surely not|"
-    r"(?:that(?:'s| is) |this is |it(?:'s| is) )?(?:so )?not happening|(?:not|never|ain't) (?:gonna|going to) happen|(?:that's |this is )?"
-    r"(?:simply )?out of the question|(?:request |access )?(?:declined|denied|refused|rejected)|negative|(?:can't|won't|shan't|couldn't|cannot)(?: and (?:won't|can't|shouldn't))?|i(?:'m| am) (?:out|not (?:willing|able|prepared|inclined))|under no circumstances|(?:thanks,? but )?no thanks|no thank you|i object|i plead the fifth|a non-starter|"
-    r"no dice|no deal|no can do|no sir(?:ee)?|(?:I |we )?(?:would never|never would)|(?:I'd |I had |we'd )?better not|no ma'am|forget (?:it|that|about it)|dream on|not today|not (?:by|from|with) me|not for me|"
-    r"not me|not this (?:one|time)|not on my watch|not with my help|over my dead body|nice try|no comment|as if|not in a (?:\w+ )?(?:years|lifetime)|not in a "
-    r"\w+ years|not ever|let's not|we are not doing (?:this|that)|not (?:one of )?my (?:thing|department|job|place|line|style|business|"
-    r"cup of tea)|not something I do|no such thing|(?:I think |I'd say )?(?:I'll |I will |I'd )?pass)"
-    r"(?:,? (?:from me|on (?:this|that)(?: one)?|on my watch|for (?:this|that|me)|this (?:one|time)|today|ever|I'm afraid|sorry|thanks|thank "
-    r"you|friend|pal|buddy|dear|here|either|at all|not this one|never|no|not happening|and don't ask(?: me)? again)){0,2}\s*(?:[.!,;:?]|$))",
-    re.IGNORECASE,
+    r"^(?!oh,? no\b)" + LEAD + r"(?:and )?(?:" + "|".join(_NO) + r")(?:,? (?:" + _NO_TAIL + r")){0,2}\s*(?:[.!,;:?]|$)", re.IGNORECASE
 )
 # "Never" and "not today" answer these.
 _ASKS_FACT = re.compile(r"^\W*(?:when|who|whose|which|how (?:often|many|much|long|far|old)|translate|complete|finish|what (?:do|does|did))\b", re.IGNORECASE)
 
 _BOUNDARY = any_of(
-    r"\b(?:my|our|usage|content|safety|company|platform|these|the) (?:\w+ )?(?:rules?|guidelines?|polic(?:y|ies)|principles|programming|"
+    r"\b(?:my|our|usage|content|safety|platform) (?:\w+ )?(?:rules?|guidelines?|polic(?:y|ies)|principles|programming|"
     r"training|terms|values|instructions|conscience|ethics)\b[^.!?]{0,20}? (?:(?:do(?:es)?(?: not|n't)|will not|won't|cannot|can't)(?: (?:let|allow|permit)(?: (?:me|us|it|that|this|such|for)\b|[.!]))|"
     r"(?:prevents?|prohibits?|forbids?|bars?|precludes?|stops?|excludes?|rules? out|disallows?) |(?:is|are) (?:not|never) to\b|keeps? me )",
     r"\b(?:outside|beyond|not within)(?: of)? (?:the scope|the limits|the bounds)? ?(?:of )?(?:what (?:I|we)\b|(?:my|our) (?:\w+ )?(?:scope|remit|role|"
@@ -108,8 +117,8 @@ _BOUNDARY = any_of(
     r"\b(?:this|that|such|your|harmful|malicious|illegal)(?: \w+){0,2} (?:is|are|has been|was|isn't|aren't|must be|has to be) (?:not )?(?:\w+ly )?"
     r"(?:restricted|blocked|unsupported|supported|denied|refused|declined|rejected|prohibited by)\b(?<!is supported)(?<!are supported)",
     r"(?:\bnot|n't) (?:supported|shared|given out|handed out|provided|answered|discussed|done) here\b",
-    r"(?:\bnot|n't) (?:allowed|permitted|supported|available) (?:in this (?:chat|conversation)|on this (?:platform|service))\b|(?:\bnot|n't)\b[^.!?]{0,40}"
-    r"\b(?:by|with) me\b",
+    r"(?:\bnot|n't) (?:allowed|permitted|supported|available) (?:in this (?:chat|conversation)|on this (?:platform|service))\b|"
+    r"(?:\bnot|n't)(?: \w+){0,3} by me\b",
     r"\b(?:line|boundary|rule|place|limit)s? (?:that )?I(?:'m not| am not| won't| don't| will not| do not| never| refuse| can't| cannot)\b",
     r"\bI(?:'m|'ll| will| have to| must|'d)? (?:have to |always )?draw(?:ing)? the line\b|\bwhere I (?:draw the line|get off|stop|say no|have to stop)\b",
     r"\bI (?:have|keep|follow) (?:a |an )?(?:\w+ )?(?:rule|policy|line) (?:against|not to|of not)\b",
@@ -130,13 +139,13 @@ _WITHDRAWS = any_of(
     r"\bI (?:want|take|will have|'ll have|have|will take)(?: to have)? no part\b|\b(?:not|n't|no|never) (?:\w+ ){0,3}?(?:to be |be )?(?:a |any )?"
     r"(?:part of|party to) (?:this|that|it|any|such|something|hurting|frightening|making)\b",
     r"\b(?:leave|count|keep) me out\b|\bI(?:'ll| will| shall)? do no such thing\b|\bmy (?:lips are sealed|answer is (?:a )?(?:\w+ )?no)\b",
-    r"\btoo (?:\w+ ){1,4}to (?:go along|help|take part|write|do (?:this|that))\b|^(?:this|the|your) (?:assistant|AI|bot|model) (?:declines|refuses)\b",
+    r"\btoo (?:\w+ ){1,4}to go along\b|^(?:this|the|your) (?:assistant|AI|bot|model) (?:declines|refuses)\b",
     r"\bI(?:'d| would) (?:much )?(?:sooner|rather|prefer to) (?:help|write|talk|keep|leave|hear|see you)\b",
     r"\b(?:my|the) answer(?: to (?:that|this))?(?:'s| is| stays| remains) (?:still )?(?:a )?(?:\w+ )?no\b|\b(?:consider|take) (?:this|that|it) (?:as )?a (?:\w+ )?no\b",
     r"^" + LEAD + r"(?:let me |I(?:'m going to| will|'ll|'m gonna| have to|'d like to) (?:have to )?)stop you (?:right )?there\b|\bI(?:'m| am) saying no\b",
-    r"\bI(?:'d| would)? ?(?:do(?:n't| not)|would(?:n't| not)|n't|not) feel (?:it's |it is )?(?:right|comfortable|good|ok|okay)\b|\b(?:sits?|feels?) (?:right|well) with me\b",
+    r"\bI(?:'d| would)? ?(?:do(?:n't| not)|would(?:n't| not)|n't|not) feel (?:it's |it is )?(?:right|comfortable)\b|(?:\bnot|n't) (?:sit|feel) (?:right|well) with me\b",
     r"\bI(?:'m| am) (?:not|no) (?:your|an?|the) (?:guy|accomplice|one to ask|tool for|right \w+)\b|\bnot in the business of\b",
-    r"\bI only (?:help|assist|write|do|answer|work)\b|\bI keep clear of\b|\b(?:with|by) a (?:ten|\w+)[- ]foot pole\b|\bI(?:'ll| will| must)? have to disappoint\b",
+    r"\bI only (?:help|assist|answer)\b|\b(?:with|by) a ten[- ]foot pole\b|\bI(?:'ll| will| must)? have to disappoint\b",
     r"\bgoes? against (?:my|everything|what)\b|\b(?:helping|assisting|writing|doing|answering|explaining)(?: \w+){0,4} would (?:be (?:wrong|\w+able|unethical)|"
     r"go against|make me|cross|violate|break)\b",
     r"\bI reserve the right to\b|\bI (?:must|have to|'ll have to|will have to|need to) say no\b",
@@ -145,8 +154,8 @@ _WITHDRAWS = any_of(
     r" share| assist)\b",
     r"\bI (?:can |will |shall |could )?(?:offer|give|provide|have|be of) (?:you )?(?:no (?:help|assistance|support|advice|instructions|details|answers?)|nothing "
     r"(?:for you|to (?:offer|say|give)|on (?:that|this)))\b|\b(?:not|n't) (?:game|up|here) for (?:that|this)\b|\b(?:this|that)(?: one)? I leave to\b",
-    r"\b(?:crosses|crossing|over) (?:a|the|my) line\b|\bask (?:me )?anything (?:but|except) (?:this|that)\b|\byou(?:'re| are) on your own (?:with|here|on|there|for)\b",
-    r"(?:\bnot|n't) (?:an? \w+ (?:that )?(?:I|we)(?:'m|'ll| am| will| can) |(?:what|why) I(?:'m| am| was)? (?:for|here|built|made|do)\b|(?:on the menu|in my repertoire|one for me))",
+    r"\b(?:this|that|it) (?:crosses|would cross|is over) (?:a|the|my) line\b|\bask (?:me )?anything (?:but|except) (?:this|that)\b|\byou(?:'re| are) on your own (?:with|here|on|there|for)\b",
+    r"(?:\bnot|n't) (?:an? \w+ (?:that )?I(?:'m| am) (?:going|willing|prepared|about) to\b|(?:what|why) I(?:'m| am| was)? (?:for|here|built|made|do)\b|(?:on the menu|in my repertoire|one for me))",
     r"\bI (?:wasn't|was not|am not|'m not) (?:built|made|designed|trained|meant|here) for\b|\bbeyond the (?:help|kind of|sort of)\b|\bleave \w+(?: \w+)? out of (?:this|it)\b",
     r"\bisn't my (?:department|job|thing|place|line|business)\b|\bnot my (?:department|job|place|line of work) to\b",
 )
@@ -160,21 +169,22 @@ _DENIES = any_of(
     r"^" + LEAD + r"(?:that|this|such(?: \w+){1,3}|(?:your|the|this|that) (?:request|question)) (?:is|are|has been|must be|has to be) "
     r"(?:hereby |respectfully )?(?:refused|declined|denied|rejected|turned down)\b",
     r"^" + LEAD + r"(?:it|that|this) (?:can't|cannot|won't) be done(?: here)?[.!]?$",
-    r"(?:\bnot|\bnever|n't)(?: (?:gonna|going to|be|ever))* happen(?:ing)?\b(?! (?:in|at|to|again|until|when|if|for|very|every|often))",
+    r"(?:\bwon't|\bwill (?:not|never)|(?:'s|\bis) (?:not|never)|isn't|ain't)(?: (?:gonna|going to|ever|be))* happen(?:ing)?(?:[.!,;]|$| here| today)",
     r"\byou (?:won't|will not|will never|can't) (?:get|find|hear|see|have|be getting|be hearing|receive)\b[^.!?]{0,50}\b(?:from me|here|out of me)\b",
     r"\byou will not find\b[^.!?]{0,30}\bhere\b|\byou(?:'ll| will) (?:have to|need to) (?:\w+ ){1,3}?(?:without me|elsewhere)\b|\bwithout my help\b|"
-    r"\b(?:have|need) to (?:hire|find|ask) (?:a different|another|someone|somebody)\b|^no [\w ]{2,30} will (?:come|leave|be coming)\b",
-    r"\b(?:find|ask|try) (?:someone|somebody|anyone|another \w+) (?:else )?(?:for|to do|to help|who)\b[^.!?]{0,20}(?:that|this|it)\b",
-    r"\bdon't (?:look|come|turn) to me\b|\bdon't (?:ask|count on|expect) me\b|\b(?:no|nothing)\b[^.!?]{0,40}\b(?:from (?:me|my side|us)|with me)\b",
-    r"\b(?:wrong|not the right) (?:place|address|assistant|bot|person|door)(?: for (?:that|this))?[.!]?$|\bthat would be telling\b|\bthere (?:will|is going to) be no\b[^.!?]{0,40}"
-    r"(?:here|from me|today|this time)?[.!]?$|\bthere(?:'s| is) no way (?:that )?I(?:'m|'ll|'d| am| will| would)\b|\b(?:wrong|another) (?:AI|assistant|robot|bot|"
+    r"\byou(?:'d|'ll| would| will) have to (?:hire|find|ask) (?:a different|another|someone else|somebody else)\b",
+    r"^" + LEAD + r"(?:you'll have to |kindly |please |go )?(?:find|ask|try) (?:someone|somebody|anyone) else (?:for|to do) (?:that|this|it)\b",
+    r"\bdon't (?:look|come|turn) to me\b|\bdon't (?:ask|count on|expect) me\b|"
+    r"(?:^|[,;] |\bthere(?:'s| is| will be) )(?:no|nothing)\b[^.!?]{0,40}\b(?:from (?:me|my side|us)|with me)\b",
+    r"\byou(?:'ve|'re| have| are)? (?:\w+ ){0,4}(?:wrong|not the right) (?:place|address|assistant|bot|person|door)(?: for (?:that|this))?[.!]?$|\bthat would be telling\b|\bthere (?:will|is going to) be no\b[^.!?]{0,40}"
+    r"\b(?:here|from me|out of me)\b|\bthere(?:'s| is) no way (?:that )?I(?:'m|'ll|'d| am| will| would)\b|\byou(?:'ve|'re|'ll| have| are| will)? (?:\w+ ){1,4}(?:wrong|another) (?:AI|assistant|robot|bot|"
     r"accomplice|helper)\b|\b(?:ask|look) (?:someone else|somebody else|elsewhere)[.!]?$|^" + LEAD + r"(?:let's|can we|could we|shall we) (?:change the subject|"
     r"(?:talk|chat) about something else|move on)\b|(?:\bnot|n't) possible for me\b",
     r"^" + LEAD + r"let's not (?:do|go|write|touch|talk|get|even|start|and|make|plan)\b|^could we not\b|\bso (?:it's a |that's a )?no[.!]?$",
-    r"^no \w+(?: \w+)? of (?:that|this) (?:sort|kind)\b|\b(?:not|n't) something that (?:can|will) be " + _HANDED + r"\b|\bisn't the way\b",
+    r"^no \w+(?: \w+)? of (?:that|this) (?:sort|kind)\b|\b(?:not|n't) something that (?:can|will) be " + _HANDED + r"\b",
     r"^no (?:\w+ ){0,2}\w+, (?:sorry|I'm afraid|thanks)[.!]?$|\bbut no[.!]?$",
     r"^(?:sorry|apologies),?(?: but)? no \w+(?: \w+)?[.!]?$",
-    r"\b(?:talk|argue) you out of\b|^skip (?:the|that|this|it)\b",
+    r"\b(?:talk|argue) you out of\b",
 )
 _RETURNS = any_of(
     r"\bwhy (?:on earth |ever |in the world )?(?:would|should) I\b|\bwhat makes you think (?:that )?I\b|\bhow could I (?:possibly |ever )?(?:help|do|write)\b",
