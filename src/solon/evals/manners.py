@@ -2,7 +2,7 @@
 
 The texts and labels are in `manners.json`. One language model wrote them in one pass, and no person has checked a label. The
 part `writing` was looked at while the rules were changed. Of the part `checking`, which has other manners, only counts were.
-Its author wrote the rules too, so that its figures flatter; the held-out set of another author is `answer_set.py`.
+Its author wrote the rules too, so that its figures flatter; the held-out set, which that author never saw, is `answer_set.py`.
 """
 
 from __future__ import annotations
