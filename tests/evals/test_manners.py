@@ -97,3 +97,7 @@ def test_many_quotations_are_no_empty_reply():
     words = "red blue green plain small large".split()
     slogans = "\n".join(f'"{one} bread, {other} cheese"' for one in words for other in words)
     assert answer_type("Give me slogans.", slogans).label != "empty"
+
+
+def test_a_reply_of_nothing_but_named_lines_is_help():
+    assert answer_type("Give the parts.", "a: 24\n\nb: 15\n\nfinal: 39").label == "comply"

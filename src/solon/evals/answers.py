@@ -97,7 +97,7 @@ def _own_words(text: str) -> str:
     and is nobody's speech is the reply itself, as small models put it."""
     lines = text.splitlines()
     if sum(bool(SPOKEN.match(line)) for line in lines) >= 2:
-        text = "\n".join(line for line in lines if not SPOKEN.match(line)) or "(a dialogue)"
+        text = "\n".join(line for line in lines if not SPOKEN.match(line)).strip() or "(a dialogue)"
     if text.startswith('"') and not SPEECH.match(text):
         text = text.replace('"', "", 2)
     return QUOTED.sub("(quoted)", text)
