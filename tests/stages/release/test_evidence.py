@@ -9,9 +9,9 @@ import pytest
 
 from solon.core.artifacts import Artifact
 from solon.core.errors import DataError
+from solon.safety import classifier
 from solon.safety.redteam import attacks
 from solon.safety.redteam.attacker import WRITERS
-from solon.safety import classifier
 from solon.stages import guarding, release_evidence, screened
 from solon.stages.benchmark import BUNDLES
 from solon.stages.readiness import readiness
