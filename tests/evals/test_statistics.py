@@ -282,8 +282,10 @@ def test_shares_within_families():
 
 
 def test_effects():
-    from scipy.stats import binomtest, nct
+    from scipy.stats import binomtest, chi2, nct
     from statsmodels.stats.proportion import proportion_effectsize
+
+    from solon.evals.statistics.effects import BEYOND_T, standardised_ends
 
     assert st.cohens_h(0.2, 0.55) == pytest.approx(proportion_effectsize(0.55, 0.2))
     odds = st.discordant_odds(9, 3)
@@ -295,6 +297,11 @@ def test_effects():
     assert size.value == pytest.approx(changes.mean() / changes.std(ddof=1))
     t = size.value * math.sqrt(30)
     assert [nct.cdf(t, 29, end * math.sqrt(30)) for end in (size.low, size.high)] == pytest.approx([0.975, 0.025], abs=1e-6)
+    for n in (2, 9, 400):  # far away only the spread is uncertain: the interval goes on as the noncentral t leaves off
+        near, far = (standardised_ends(value, n) for value in (BEYOND_T, 1.0001 * BEYOND_T))
+        assert np.array(near) == pytest.approx(np.array(far), rel=2e-3)
+    low, high = standardised_ends(-1e15, 9)
+    assert [chi2.cdf(8 * (end / -1e15) ** 2, 8) for end in (low, high)] == pytest.approx([0.975, 0.025])
     assert st.d_z([1.0, 1.0]).value == math.inf and st.d_z([0.0]).value == 0
     with pytest.raises(DataError, match="no item changed"):
         st.discordant_odds(0, 0)

@@ -12,6 +12,9 @@ from solon.core.intervals import clopper_pearson
 from solon.evals.statistics.figures import ALPHA, Figure, Floats, by_cluster, column, falling_root
 from solon.evals.statistics.means import resampled
 
+BEYOND_T = 100.0
+"""Standard deviations above which only the spread is uncertain: noncentral t is its limit, and would take SciPy seconds to years."""
+
 
 def cohens_h(before: float, after: float) -> float:
     """The difference of two shares on the arcsine scale (Cohen 1988): about 0.2 small, 0.5 medium, 0.8 large."""
@@ -51,8 +54,11 @@ def d_z(changes: Sequence[float]) -> Figure:
 
 def standardised_ends(value: float, n: int) -> tuple[float, float]:
     """The 95 % interval of a mean in standard deviations of n independent values."""
-    from scipy.stats import nct
+    from scipy.stats import chi2, nct
 
+    if abs(value) > BEYOND_T:
+        first, second = (value * math.sqrt(float(chi2.ppf(level, n - 1)) / (n - 1)) for level in (ALPHA / 2, 1 - ALPHA / 2))
+        return min(first, second), max(first, second)
     t = math.sqrt(n) * value
     reach = abs(t) + 10 + abs(t) * 10 / math.sqrt(n - 1)  # the interval's ends lie well inside
 
