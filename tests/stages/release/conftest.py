@@ -53,7 +53,8 @@ def make_run(store, ends=GOOD, seed=1):
     digests = {name: starter.digest(name.partition(":")[2]) for name in names.values()}
 
     def rows(draft):
-        draft.write_rows("rows", [{"id": "a", "messages": [], "prompt": [{"role": "user", "content": "a"}], "first": "b", "rounds": []}])
+        asked = [{"role": "user", "content": "a"}]
+        draft.write_rows("rows", [{"id": "a", "messages": [*asked, {"role": "assistant", "content": "b"}], "prompt": asked, "first": "b", "rounds": []}])
 
     def trained(draft):
         rows(draft)
