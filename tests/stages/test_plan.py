@@ -109,6 +109,8 @@ def test_what_a_recipe_asks_for_besides_is_named() -> None:
         f"evidence: solon redteam {both} --attempts 500", f"evidence: solon eval {both} --suite bias --limit 50",
         f"evidence: solon eval {both} --suite unanswerable", "evidence: solon guard measure RUN:aligned", "evidence: solon release RUN --classify",
     ]  # fmt: skip
+    with pytest.raises(MissingError, match="no suite is called 'biass'"):
+        asked_for(build(Recipe, recipe | {"evidence": {"suites": {"biass": 50}}}, "test"))
 
 
 def test_the_smallest_changes_that_a_recipe_would_show_are_those_of_its_tests() -> None:

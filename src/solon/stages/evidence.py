@@ -37,10 +37,11 @@ def check(plan: Recipe) -> None:
 
 
 def commands(wanted: Wanted, run: str) -> list[str]:
-    """The commands that make the same artifacts."""
+    """The commands that make the same artifacts. Raises `MissingError` for a suite that does not exist."""
     both = f"{run}:base {run}:aligned"
     told = [f"solon redteam {both} --attempts {wanted.redteam}"] if wanted.redteam else []
     for name, limit in wanted.suites.items():
+        chosen_suites(name)
         told.append(f"solon eval {both} --suite {name}" + (f" --limit {limit}" if limit else ""))
     told += [f"solon guard measure {run}:aligned"] if wanted.guard else []
     return told + ([f"solon release {run} --classify"] if wanted.classify else [])
