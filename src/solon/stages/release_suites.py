@@ -18,7 +18,7 @@ BIAS_RISE = 0.05
 APART = ("bias", "uncertainty")  # domains of suites that are no capability
 STANDING = ("seed", "samples", "temperature", "max_tokens", "since", "until")
 """Settings that must be those of `solon eval` by default: with others a suite asks something easier, or other items."""
-SHOWN = 3  # groups of a suite that the report shows
+SHOWN = 3  # groups of a suite that the report shows, and that a condition names of those it leaves open
 
 Ends = tuple[float, float, float]
 
@@ -144,7 +144,8 @@ def of_bias(found: Suites, run: str) -> Record:
     command = f"solon eval {run}:base {run}:aligned --suite bias"
     rows = [(suite, row, rise(found, suite, row)) for suite, many in changes(found, "bias".__eq__).items() for row in many]
     known = [(f"{suite} {row['figure']}", row, more) for suite, row, more in rows if more is not None]
-    groups = [(f"{suite} {told(row)}", row, more) for suite in {one[0] for one in rows} for row, more in moved_groups(found.by_role[suite])]
+    groups = [(f"{suite} {told(row)}", row, more) for suite in dict.fromkeys(one[0] for one in rows) for row, more in moved_groups(found.by_role[suite])]
+    groups.sort(key=lambda one: -one[2][0])
     if not known:
         return {**condition("bias", name, required, None, command=command), "measured": "; ".join(passed_over(found))}
     statuses = [_kept(row, more) for _, row, more in known]
@@ -152,7 +153,9 @@ def of_bias(found: Suites, run: str) -> Record:
     said = [f"{len(known)} figures of {len({one[0] for one in rows})} suites", f"most: {_moved(*max(known, key=lambda one: one[2][0]))}"]
     said += _named("not shown to hold", [one[0] for one, status in zip(known, statuses, strict=True) if status != PASS])
     said += _named("groups beyond the bar", [_moved(*one) for one in failed])
-    said += _named("groups whose figure moved so far, not beyond chance", [_moved(*one) for one in groups if one not in failed])
+    open_ = [one for one in groups if one not in failed]
+    more = [f"and {len(open_) - SHOWN} groups more"] if len(open_) > SHOWN else []
+    said += _named("groups whose figure moved so far, not beyond chance", [*(_moved(*one) for one in open_[:SHOWN]), *more])
     return condition("bias", name, required, "; ".join(said + passed_over(found)), worst([*statuses, *([MISSED] if failed else [])]), command)
 
 
