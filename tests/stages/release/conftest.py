@@ -97,14 +97,6 @@ def make_run(store, ends=GOOD, seed=1):
 WORSE = GOOD | {"harmful_compliance": (0.4, 0.45)}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick():
-    """Giving memory back after every artifact is most of the time that artifacts as small as these take."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("solon.core.artifacts._give_back", lambda: None)
-        yield
-
-
 @pytest.fixture(scope="module")
 def templates(tmp_path_factory):
     """Runs of three seeds, made once, each in a store of its own."""
