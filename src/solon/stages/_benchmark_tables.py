@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import lru_cache, wraps
 from itertools import combinations
 from typing import Any
 
@@ -24,6 +25,17 @@ TARGETS = (
 """Goals with the suite and figure that measure them."""
 STAND_INS = ("repairs", "dated_programs", "hard_choices")
 """Suites of our own that stand where a goal's benchmark would. They are easier, so that their figures meet no goal."""
+
+
+def _once(compute: Callable[[Artifact, Artifact], list[Record]]) -> Callable[[Artifact, Artifact], list[Record]]:
+    """Finished artifacts do not change, and a release asks several times what two of them say together, which is resampled."""
+    known = lru_cache(maxsize=128)(compute)
+
+    @wraps(compute)
+    def found(a: Artifact, b: Artifact) -> list[Record]:
+        return [dict(row) for row in known(a, b)]  # who asks may write a correction into them
+
+    return found
 
 
 def units(artifact: Artifact) -> dict[str, Record]:
@@ -91,6 +103,7 @@ def ranking(artifacts: Mapping[str, Artifact]) -> Record:
     return nothing | {"models": told, "why": ""}
 
 
+@_once
 def _changes(a: Artifact, b: Artifact) -> list[Record]:
     """Each figure of one suite on two models, before any correction."""
     if a.read("card.json")["suite"] != b.read("card.json")["suite"]:
@@ -140,6 +153,7 @@ def _parts(row: Record) -> tuple[frozenset[str], bool]:
     return frozenset(row.get("tallies", ())), "sure" in row
 
 
+@_once
 def compared_groups(a: Artifact, b: Artifact) -> list[Record]:
     """The suite's scores by group, before and after, with Holm's correction over the groups of each score."""
     card = a.read("card.json")
