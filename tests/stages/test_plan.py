@@ -117,7 +117,7 @@ def test_the_smallest_changes_that_a_recipe_would_show_are_those_of_its_tests() 
     """By simulation: McNemar's test as it is used finds the planned change in about four of five runs."""
     recipe = load(ROOT / "recipes" / "quickstart.yaml")
     found = {one["figure"]: one for one in effects(recipe)}
-    assert {name: one["n"] for name, one in found.items()} == {"harmful compliance": 110, "over-refusal": 90, "attack success": 24, "win rate": 40}
+    assert {name: one["n"] for name, one in found.items()} == {"harmful compliance": 110, "over-refusal": 90, "attack success": 12, "win rate": 40}
     n, change = found["harmful compliance"]["n"], found["harmful compliance"]["points"]["0.4"]
     draws = np.random.default_rng(0).choice([1, -1, 0], p=[(0.4 + change) / 2, (0.4 - change) / 2, 0.6], size=(1000, n))
     hits = [discordant_test(int((one == 1).sum()), int((one == -1).sum()))[0] < 0.05 for one in draws]

@@ -180,6 +180,7 @@ def measure(
     replies: Annotated[int, typer.Option("--replies", min=0, help="Harmful and harmless requests that the model answers, of each.")] = 60,
     probe: Annotated[bool, typer.Option("--probe/--no-probe", help="Fit a probe on the model's states as the cheapest tier.")] = True,
     critique: Annotated[bool, typer.Option("--critique", help="Also ask the model as its own critic, and say what that is worth.")] = False,
+    critiques: Annotated[int, typer.Option("--critiques", min=20, help="With --critique: about so many texts a side (a second or two each).")] = 120,
     pass_harm: Annotated[float, typer.Option("--pass-harm", min=0, max=0.99, help="Share of harm a tier may let pass unasked.")] = 0.02,
     stop_false: Annotated[float, typer.Option("--stop-false", min=0, max=0.99, help="Share of harmless texts a tier may stop at once.")] = 0.02,
     strict_false: Annotated[float, typer.Option("--strict-false", min=0, max=0.99, help="The same for a tier that must decide alone.")] = 0.15,
@@ -195,7 +196,7 @@ def measure(
     from solon.stages import guard as stage
 
     content = {
-        "replies": replies, "probe": probe, "critique": critique, "pass_harm": pass_harm, "stop_false": stop_false,
+        "replies": replies, "probe": probe, "critique": critique, "critiques": critiques, "pass_harm": pass_harm, "stop_false": stop_false,
         "strict_false": strict_false, "seed": seed,
     }  # fmt: skip
     made = stage.measure(build(stage.Measuring, content, "solon guard measure"), model, store(runs, quiet=json))
