@@ -36,6 +36,7 @@ def _carried_out(plan: Any, store: Store) -> Any:
     from solon.stages.feedback import certify, feedback, judge_of
     from solon.stages.gate import gate
     from solon.stages.gather import gather, prompts
+    from solon.stages.harden import harden
     from solon.stages.pairs import pairs
     from solon.stages.revise import revise
     from solon.stages.screen import screen
@@ -54,6 +55,8 @@ def _carried_out(plan: Any, store: Store) -> Any:
     lessons = rows.lessons(plan.lessons, book, data)
     helpful = sft.train(store, "helpful", plan.helpful, base, {"model": published, **from_sift}, lessons, plan.seed)
     passed = gate(store, plan.gate, base, helpful, data.unseen)
+    data, attacked = harden(store, plan, base, helpful, data)
+    found_by = {name: one.id for name, one in attacked.items()}
 
     # A judge that has earned its certificate on labelled pairs that it has not seen.
     made_from = {"model": published, "labelled": data.digest_of(plan.data.labelled)}
@@ -61,9 +64,9 @@ def _carried_out(plan: Any, store: Store) -> Any:
     judge = judge_of(plan.feedback, book, base, certified)
 
     # SL-CAI: its answers to red-team requests, criticised and revised; its helpful answers; and a model trained on both.
-    revised = revise(store, plan.revise, book, helpful, data.red_team, plan.seed)
+    revised = revise(store, plan.revise, book, helpful, data.red_team, plan.seed, found_by)
     screened = screen(store, plan.screen, judge, certified, book, revised)
-    kept = answers(store, plan.answers, helpful, prompts(data, 0, plan.answers.benign, plan.answers.helpful), plan.seed)
+    kept = answers(store, plan.answers, helpful, prompts(data, 0, plan.answers.benign, plan.answers.helpful), plan.seed, found_by)
     mixture = rows.kept(screened) + rows.kept(kept) + rows.demonstrations(data, plan.answers.demonstrations)
     start, learner = models.start(plan.sl_from, published, base, helpful)
     made_from = {**start, "revisions": screened.id, "answers": kept.id, **from_sift}
@@ -80,7 +83,7 @@ def _carried_out(plan: Any, store: Store) -> Any:
     evaluations = _evaluated(plan, store, data, published, made)
     figures = compare(store, evaluations, judge, certified, book)
     stages = {"gate": passed, "certify": certified, "revise": revised, "screen": screened, "answers": kept, "pairs": drawn}
-    return run.ended(made, evaluations, **sifted, **stages, feedback=labels, compare=figures)
+    return run.ended(made, evaluations, **sifted, **attacked, **stages, feedback=labels, compare=figures)
 
 
 def _evaluated(plan: Any, store: Store, data: Any, published: str, made: Mapping[str, Artifact]) -> dict[str, Artifact]:

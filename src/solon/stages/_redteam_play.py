@@ -48,7 +48,8 @@ def play(
     engine: Engine, scripts: Sequence[Script | str], keys: Sequence[tuple[Any, ...]], draw: Draw, advance: Any = None, guard: Guard | None = None
 ) -> list[Talk]:  # fmt: skip
     """Carry out all scripts, turn by turn; a script that is a text is the reason why there is none. The reply to a turn
-    depends on its own script and key alone. Behind a guard the talk goes on with what its user would have seen."""
+    depends on its own script and key alone. Behind a guard a turn that is stopped is forgotten, request and
+    reply, as `solon chat` does it."""
     talks = [Talk(fault=one) if isinstance(one, str) else Talk() for one in scripts]
     done = [_opening(one) for one in scripts]
     depth = 0
@@ -68,7 +69,7 @@ def play(
                 talks[i].heard = heard if guard else None
                 talks[i].replies.append(heard.reply.strip())
                 talks[i].tokens += heard.tokens
-                done[i] = (*done[i], Message("assistant", heard.reply.strip() or "..."))
+                done[i] = done[i][:-1] if heard.stopped else (*done[i], Message("assistant", heard.reply.strip() or "..."))
             if advance:
                 advance(sum(len(talks[i].replies) == len(script.asks) for i in part if isinstance(script := scripts[i], Script)))
         depth += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from solon.core.config import Config
 from solon.core.records import Message, Sample, as_json
 from solon.generate.engine import Engine
 from solon.stages.models import adapted
-from solon.stages.sampling import SHARD, Draw, replies, whole
+from solon.stages.sampling import SHARD, Draw, digest_of, replies, whole
 
 VERSION = 2  # replies are drawn in the training type
 
@@ -30,11 +30,13 @@ class Answers(Config):
     draw: Draw = Draw()
 
 
-def answers(store: Store, config: Answers, model: Artifact, prompts: Sequence[Sample], seed: int) -> Artifact:
-    """Rows `{"id", "messages", "source"}` ready for fine-tuning."""
-    settings = {**config.model_dump(mode="json"), "seed": seed, "ids": [one.id for one in prompts]}
+def answers(
+    store: Store, config: Answers, model: Artifact, prompts: Sequence[Sample], seed: int, found_by: Mapping[str, str] | None = None
+) -> Artifact:  # fmt: skip
+    """Rows `{"id", "messages", "source"}` ready for fine-tuning. `found_by` names the campaigns that prompts are from."""
+    settings = {**config.model_dump(mode="json"), "seed": seed, "asked": digest_of(prompts)}
     build = partial(_build, config, model, list(prompts), seed)
-    return store.make("answers", VERSION, settings, {"model": model.id}, build)
+    return store.make("answers", VERSION, settings, {"model": model.id, **(found_by or {})}, build)
 
 
 def _build(config: Answers, model: Artifact, prompts: Sequence[Sample], seed: int, draft: Draft) -> None:

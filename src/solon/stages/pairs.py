@@ -16,7 +16,7 @@ from solon.core.config import Config
 from solon.core.records import Sample, as_json
 from solon.generate.engine import Engine
 from solon.stages.models import adapted
-from solon.stages.sampling import SHARD, Draw, replies, whole
+from solon.stages.sampling import SHARD, Draw, digest_of, replies, whole
 
 VERSION = 3  # a row names its prompt
 
@@ -36,7 +36,7 @@ class Pairs(Config):
 
 def pairs(store: Store, config: Pairs, book: Book, model: Artifact, prompts: Sequence[Sample], seed: int) -> Artifact:
     """Rows `{"id", "prompt_id", "prompt", "first", "second", "principle", "kind"}`; equal replies are dropped."""
-    settings = {**config.model_dump(mode="json"), "seed": seed, "book": book.hash, "ids": [one.id for one in prompts]}
+    settings = {**config.model_dump(mode="json"), "seed": seed, "book": book.hash, "asked": digest_of(prompts)}
     build = partial(_build, config, book, model, list(prompts), seed)
     return store.make("pairs", VERSION, settings, {"model": model.id}, build)
 

@@ -27,6 +27,7 @@ from solon.models.architecture import Architecture, spec
 from solon.models.load import family
 from solon.models.shapes import PUBLISHED
 from solon.models.shapes import published as architecture
+from solon.stages import harden
 from solon.stages.evidence import commands
 from solon.stages.fit import Fit
 from solon.stages.power import CHANGED
@@ -87,7 +88,7 @@ def asked_for(recipe: Recipe) -> list[str]:
         told.append(f"sift: rows of {', '.join(sift.sources)} with harm above {sift.bar:g} are not trained on")
     if recipe.evaluate.harm:
         told.append("evaluate: the safety classifier scores each reply")
-    return told + [f"evidence: {one}" for one in commands(recipe.evidence, "RUN")]
+    return told + harden.told(recipe.harden) + [f"evidence: {one}" for one in commands(recipe.evidence, "RUN")]
 
 
 def shape_of(name: str) -> Architecture:

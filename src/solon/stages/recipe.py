@@ -47,6 +47,17 @@ class Sift(Config):
     sources: tuple[Literal["demonstrations", "helpful", "benign"], ...] = Field(("demonstrations",), min_length=1)
 
 
+class Harden(Config):
+    """How many attacks are made on the helpful model with red-team and with benign prompts of the training side; those that get an
+    answer are trained on, too (`stages/harden.py`). `families` names attacks or groups, all when empty; prompts of more than
+    `longest` tokens are left out."""
+
+    red_team: int = Field(0, ge=0)
+    benign: int = Field(0, ge=0)
+    families: tuple[str, ...] = ()
+    longest: int = Field(256, ge=16)
+
+
 class Wanted(Config):
     """What a run measures of its base and aligned model for the release, before its report (`stages/evidence.py`): `redteam`
     attempts on each; `suites` by name or bundle, each with a limit of items (null asks all); the safety classifier's opinion of
@@ -61,7 +72,7 @@ class Wanted(Config):
 class Recipe(Config):
     """Everything that decides the outcome of `solon align`."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"sift", "evidence"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"sift", "harden", "evidence"})
 
     name: str
     description: str = ""
@@ -83,6 +94,7 @@ class Recipe(Config):
     evaluate: Evaluate = Evaluate()
     release: Release = Release()
     sift: Sift = Sift()
+    harden: Harden = Harden()
     evidence: Wanted = Wanted()
 
 

@@ -108,7 +108,7 @@ def redteam(store: Store, config: RedTeam, subject: str, judging: Judging | None
     }  # fmt: skip
     if guarded:
         measuring = guarding.measured(store, source)
-        settings |= {"guard": guarding.thresholds(measuring).version}
+        settings |= {"guard": guarding.thresholds(measuring).version, "stopped": "forgotten"}
         inputs |= {"guard": measuring.id} if measuring else {}
 
     def build(draft: Draft) -> None:

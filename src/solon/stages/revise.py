@@ -5,7 +5,7 @@ Every round is asked about the prompt and the newest revision alone; critiques a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from solon.core.config import Config
 from solon.core.records import Conversation, Sample, as_json, as_messages
 from solon.generate.engine import Engine
 from solon.stages.models import adapted
-from solon.stages.sampling import SHARD, Draw, replies, whole
+from solon.stages.sampling import SHARD, Draw, digest_of, replies, whole
 
 VERSION = 2  # replies are drawn in the training type
 
@@ -39,13 +39,16 @@ class Revise(Config):
     revision_tokens: int = Field(96, ge=8)
 
 
-def revise(store: Store, config: Revise, book: Book, model: Artifact, prompts: Sequence[Sample], seed: int) -> Artifact:
-    """Rows `{"id", "prompt", "first", "rounds": [{"principle", "critique", "revision", "fate"}], "book"}`."""
+def revise(
+    store: Store, config: Revise, book: Book, model: Artifact, prompts: Sequence[Sample], seed: int, found_by: Mapping[str, str] | None = None
+) -> Artifact:  # fmt: skip
+    """Rows `{"id", "prompt", "first", "rounds": [{"principle", "critique", "revision", "fate"}], "book"}`. `found_by` names
+    the campaigns that prompts are from."""
     chosen = list(prompts)[: config.prompts]
-    settings = {**config.model_dump(mode="json"), "seed": seed, "book": book.hash, "ids": [one.id for one in chosen]}
+    settings = {**config.model_dump(mode="json"), "seed": seed, "book": book.hash, "asked": digest_of(chosen)}
     if routed(config, book):
         settings["routing"] = ROUTING  # only where it can change a draw: other runs keep their names
-    return store.make("revise", VERSION, settings, {"model": model.id}, partial(_build, config, book, model, chosen, seed))
+    return store.make("revise", VERSION, settings, {"model": model.id, **(found_by or {})}, partial(_build, config, book, model, chosen, seed))
 
 
 def _build(config: Revise, book: Book, model: Artifact, prompts: Sequence[Sample], seed: int, draft: Draft) -> None:

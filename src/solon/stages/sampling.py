@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import Field
 
-from solon.core.artifacts import Draft
+from solon.core.artifacts import Draft, digest
 from solon.core.config import Config
-from solon.core.records import Conversation, Reply
+from solon.core.records import Conversation, Reply, Sample, as_json
 from solon.generate.engine import Engine, Request
 from solon.text.template import encode_chat
 
@@ -24,6 +24,12 @@ class Draw(Config):
     top_p: float = Field(1.0, gt=0, le=1)
     min_p: float = Field(0.0, ge=0, lt=1)
     max_tokens: int = Field(80, ge=1)
+
+
+def digest_of(prompts: Sequence[Sample]) -> str:
+    """What an artifact records of the prompts that it was made from: their words too, since somebody who corrects a row of a
+    file keeps its id."""
+    return digest([[one.id, as_json(one.prompt), dict(one.tags)] for one in prompts])
 
 
 def replies(
