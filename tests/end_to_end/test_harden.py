@@ -7,7 +7,7 @@ import pytest
 from solon import pipeline
 from solon.constitution import store as books
 from solon.core.artifacts import Store
-from solon.core.errors import ConfigError
+from solon.core.errors import MissingError
 from solon.core.keys import share
 from solon.core.records import Sample, Verdict, user
 from solon.stages import _redteam_judges as judges
@@ -71,7 +71,7 @@ def test_which_families_dress_a_prompt(recipe_file, store, solon):
     every = dresses(())
     assert {"plain", "suffix", "injection"}.isdisjoint(every) and {"rot13", "written"} <= set(every)
     assert dresses(("story", "rot13", "plain")) == ["rot13", "fiction", "hypothetical", "past"]
-    with pytest.raises(ConfigError, match="rot13"):
+    with pytest.raises(MissingError, match="rot13"):
         dresses(("rot31",))
     shown = solon("align", recipe_file, "harden={red_team: 4, families: [rot31]}", "--runs", store.root)
     assert shown.code == 2 and "rot13" in shown.err and "Traceback" not in shown.err

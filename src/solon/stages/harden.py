@@ -46,7 +46,7 @@ def harden(store: Store, plan: Recipe, base: Model, helpful: Artifact, data: Gat
 
 
 def dresses(chosen: Sequence[str]) -> list[str]:
-    """The families to attack with, by their names or groups; all when none are named. Raises `ConfigError` for an unknown one."""
+    """The families to attack with, by their names or groups; all when none are named. Raises `MissingError` for an unknown one."""
     known = {row["name"]: row["group"] for row in families()}
     return [name for name in (attacks.named(tuple(chosen), known) if chosen else known) if name not in LEFT_OUT]
 
