@@ -39,9 +39,8 @@ def harden(store: Store, plan: Recipe, base: Model, helpful: Artifact, data: Gat
             continue
         known: Sequence[Sample] = getattr(data, kind)
         made[f"attacks_{kind}"], hits = _campaign(store, plan, helpful, kind, attempts)
-        asked = {one.prompt[-1].content for one in known}  # not what gathering left out as too near a held-out row
-        fitting = [one for one in hits if one.reference in asked and _tokens(base, one) <= plan.harden.longest]
-        more[kind] = list(evenly([known, _by_family(fitting, plan.seed)]))
+        short = [one for one in hits if _tokens(base, one) <= plan.harden.longest]
+        more[kind] = list(evenly([known, _by_family(_fitting(short, known), plan.seed)]))
     return replace(data, **more), made
 
 
@@ -59,6 +58,14 @@ def _campaign(store: Store, plan: Recipe, helpful: Artifact, kind: str, attempts
     rows = [(f"{found.id}, row {place}", row) for place, row in enumerate(found.rows("successes"))]
     tried = replace(store.get(found.evidence["inputs"]["attempts"]), reused=found.reused)
     return tried, as_prompts(rows, source=f"attacks_{kind}")
+
+
+def _fitting(hits: Sequence[Sample], known: Sequence[Sample]) -> list[Sample]:
+    """Hits on requests that gathering kept: what is near a held-out row it left out. A source of stored attacks may hold the same
+    hits already."""
+    ids = {one.id for one in known}
+    asked = {text for one in known for text in (one.prompt[-1].content, one.reference)}
+    return [one for one in hits if one.reference in asked and one.id not in ids]
 
 
 def _by_family(hits: Sequence[Sample], seed: int) -> list[Sample]:
