@@ -60,12 +60,15 @@ class Shared(NamedTuple):
 def ready(name: str = NAME) -> bool:
     """Is the kernel there? Builds it where it can be built; never raises.
 
-    Those for bf16 are for processors with AVX-512's products of bf16 and without tiles, for which XLA has something better.
+    Those for bf16 want AVX-512's products of bf16. For matrices XLA has something better where there are tiles (AMX); for attention it
+    has not.
     """
     off = os.environ.get("SOLON_KERNELS", "").lower() in OFF
     if off or sys.platform != "linux" or platform.machine() != "x86_64" or jax.default_backend() != "cpu":
         return False
-    if name in (MANY, ATTEND) and ("avx512_bf16" not in processor() or "amx_bf16" in processor()):
+    if name in (MANY, ATTEND) and "avx512_bf16" not in processor():
+        return False
+    if name == MANY and "amx_bf16" in processor():
         return False
     for _ in range(2):  # a library that a crash damaged is built again
         library = build()
