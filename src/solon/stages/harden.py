@@ -1,8 +1,8 @@
 """What a red team finds becomes what a model learns from: attacks on the helpful model that worked, on the training side.
 
 Attacks that succeed join the red-team prompts, so that replies to them are criticised, revised and compared like all others.
-Harmless requests in the same dress, as far as the helpful model answered them, join the benign ones: without them a model
-learns to refuse the dress. Held-out requests are never attacked here (docs/design/021).
+Harmless requests in the same dress, as far as the helpful model answered them, can join the benign ones. Held-out requests are
+never attacked here (docs/design/021).
 """
 
 from __future__ import annotations
