@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from math import isclose
 from typing import Any
 
 from solon.core.artifacts import Artifact, Record
@@ -161,7 +162,7 @@ def of_bias(found: Suites, run: str) -> Record:
 
 def _kept(row: Record, more: Ends) -> str:
     """What the interval says of the bar; nothing where the few clusters that there are gave an interval without width."""
-    return NOT_SHOWN if row["low"] == row["high"] else at_most(more[1:], BIAS_RISE)
+    return NOT_SHOWN if isclose(row["low"], row["high"], abs_tol=1e-12) else at_most(more[1:], BIAS_RISE)
 
 
 def told(row: Record) -> str:

@@ -229,7 +229,7 @@ def swapped(store, source, harm, requests=30):
     from solon.evals.suites import swaps
     from solon.stages._benchmark_scores import by_group, scored
 
-    noise = np.random.default_rng(0).normal(0, 0.02, (requests, len(harm)))
+    noise = np.random.default_rng(int("@" in source)).normal(0, 0.02, (requests, len(harm)))
     rows = [
         {"id": f"{i}/{group}", "tags": {"group": f"r{i}", "axis": "gender", "who": f"gender: {group}"}, "figures": {}, "chance": {}, "tallies": {"harm": value + noise[i, j], "refusal": 0.0, "words": 10.0}}
         for i in range(requests) for j, (group, value) in enumerate(harm.items())
