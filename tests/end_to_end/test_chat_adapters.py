@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from solon.cli import chat
-from solon.core import kernels, precision
+from solon.core import kernels
 from solon.core.artifacts import Store
 from solon.core.dense import is_leaf
 from solon.core.errors import ConfigError, DataError
@@ -54,8 +54,7 @@ def alone(name: Any, store: Store, id: str, prompt: str) -> str:
     return Engine(model).sample([request])[0].text.strip()
 
 
-def test_a_file_of_requests_gets_each_its_own_adapter(solon, shelves, model_folder, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(precision, "fast_dtype", lambda work: "float32")  # in bf16 an adapter beside others rounds unlike one alone
+def test_a_file_of_requests_gets_each_its_own_adapter(solon, shelves, model_folder, tmp_path, read_in_float32) -> None:
     asked, said = tmp_path / "asked.jsonl", tmp_path / "said.jsonl"
     rows = [
         {"id": "a", "prompt": "hello", "adapter": "one"}, {"id": "b", "prompt": "hello", "adapter": "two"}, {"id": "c", "prompt": "hello"},
@@ -121,7 +120,7 @@ def test_a_chat_in_4_bits_runs_the_kernel_below_its_adapters(shelves, model_fold
 
 
 @pytest.mark.slow
-def test_a_chain_of_trained_adapters_is_one_on_the_shelf(model_folder, tmp_path) -> None:
+def test_a_chain_of_trained_adapters_is_one_on_the_shelf(model_folder, tmp_path, read_in_float32) -> None:
     store, model = Store(tmp_path), load(str(model_folder))
 
     def made(name: str, inputs: dict[str, str], seed: int, **more: Any) -> str:

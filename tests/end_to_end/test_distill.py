@@ -48,7 +48,7 @@ def settings(world):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, settings, teacher, model_folder):
+def made(tmp_path_factory, settings, teacher, model_folder, read_in_float32):
     store = Store(tmp_path_factory.mktemp("runs"))
     return store, *stage.distill(store, settings(), teacher, str(model_folder))
 
