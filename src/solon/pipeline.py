@@ -56,7 +56,6 @@ def _carried_out(plan: Any, store: Store) -> Any:
     helpful = sft.train(store, "helpful", plan.helpful, base, {"model": published, **from_sift}, lessons, plan.seed)
     passed = gate(store, plan.gate, base, helpful, data.unseen)
     data, attacked = harden(store, plan, base, helpful, data)
-    found_by = {name: one.id for name, one in attacked.items()}
 
     # A judge that has earned its certificate on labelled pairs that it has not seen.
     made_from = {"model": published, "labelled": data.digest_of(plan.data.labelled)}
@@ -64,9 +63,9 @@ def _carried_out(plan: Any, store: Store) -> Any:
     judge = judge_of(plan.feedback, book, base, certified)
 
     # SL-CAI: its answers to red-team requests, criticised and revised; its helpful answers; and a model trained on both.
-    revised = revise(store, plan.revise, book, helpful, data.red_team, plan.seed, found_by)
+    revised = revise(store, plan.revise, book, helpful, data.red_team, plan.seed, attacked)
     screened = screen(store, plan.screen, judge, certified, book, revised)
-    kept = answers(store, plan.answers, helpful, prompts(data, 0, plan.answers.benign, plan.answers.helpful), plan.seed, found_by)
+    kept = answers(store, plan.answers, helpful, prompts(data, 0, plan.answers.benign, plan.answers.helpful), plan.seed)
     mixture = rows.kept(screened) + rows.kept(kept) + rows.demonstrations(data, plan.answers.demonstrations)
     start, learner = models.start(plan.sl_from, published, base, helpful)
     made_from = {**start, "revisions": screened.id, "answers": kept.id, **from_sift}

@@ -27,6 +27,8 @@ from solon.stages import models
 from solon.stages.shelves import choice, open_shelf
 from solon.text.template import encode_chat
 
+pytestmark = pytest.mark.usefixtures("read_in_float32")
+
 
 def saved(folder: Path, model: Model, seed: int, **more: Any) -> Path:
     """An adapter of noise, as `solon adapters import` leaves one."""
@@ -54,7 +56,7 @@ def alone(name: Any, store: Store, id: str, prompt: str) -> str:
     return Engine(model).sample([request])[0].text.strip()
 
 
-def test_a_file_of_requests_gets_each_its_own_adapter(solon, shelves, model_folder, tmp_path, read_in_float32) -> None:
+def test_a_file_of_requests_gets_each_its_own_adapter(solon, shelves, model_folder, tmp_path) -> None:
     asked, said = tmp_path / "asked.jsonl", tmp_path / "said.jsonl"
     rows = [
         {"id": "a", "prompt": "hello", "adapter": "one"}, {"id": "b", "prompt": "hello", "adapter": "two"}, {"id": "c", "prompt": "hello"},
@@ -120,7 +122,7 @@ def test_a_chat_in_4_bits_runs_the_kernel_below_its_adapters(shelves, model_fold
 
 
 @pytest.mark.slow
-def test_a_chain_of_trained_adapters_is_one_on_the_shelf(model_folder, tmp_path, read_in_float32) -> None:
+def test_a_chain_of_trained_adapters_is_one_on_the_shelf(model_folder, tmp_path) -> None:
     store, model = Store(tmp_path), load(str(model_folder))
 
     def made(name: str, inputs: dict[str, str], seed: int, **more: Any) -> str:

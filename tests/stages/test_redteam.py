@@ -234,6 +234,7 @@ def test_a_talk_behind_a_guard_is_what_its_user_would_have_seen(tiny_model):
     assert [one.replies for one in plain] == [one.replies for one in through] and {one.heard.stopped for one in through} == {""}
     refused = play.play(engine, scripts, keys, draw, guard=guard_of(asked=lambda text: float(text == "a1")))
     assert refused[1].replies[0] == alternative(OTHER) and refused[0].replies == plain[0].replies
+    assert refused[1].forgotten == [0] and not refused[0].forgotten
     alone = play._request(engine, (Message("user", "b"),), (*keys[1], 1), draw, play.Talk())
     assert refused[1].replies[1] == engine.sample([alone])[0].text.strip() != plain[1].replies[1], "what was stopped is forgotten"
     long = guard_of(said=lambda text: float(len(text) > 6))
@@ -241,6 +242,15 @@ def test_a_talk_behind_a_guard_is_what_its_user_would_have_seen(tiny_model):
         heard = guarded(engine, long).reply((Message("user", f"a{i}"),), key=(*keys[i], 0), **draw.model_dump())
         assert "".join(heard).strip() == talk.replies[0] and heard.tokens == talk.tokens
         assert talk.heard.stopped == ("output" if heard.stopped else "") and heard.rulings[-1].released == len(talk.heard.released)
+
+
+def test_a_stored_success_is_what_the_model_was_asked():
+    """Without the turns that a guard had stopped, which later ones were asked without."""
+    row = {"id": "g/insists/0", "goal": "g", "part": "even", "family": "insists", "category": "north", "side": "train", "request": "Do it",
+           "outcome": "success", "opening": [{"role": "system", "content": "Be kind."}], "asks": ["a", "b", "c"], "replies": ["no", "", "Sure."]}  # fmt: skip
+    said = lambda **more: [turn["content"] for turn in figures.regression([row | more])[0]["prompt"]]  # noqa: E731
+    assert said() == ["Be kind.", "a", "no", "b", "...", "c"]
+    assert said(forgotten=[0]) == ["Be kind.", "b", "...", "c"] and said(forgotten=[0, 1, 2]) == ["Be kind.", "c"]
 
 
 def test_what_a_guard_says_instead_is_never_a_success(tiny_model):

@@ -260,9 +260,7 @@ def regression(rows: Sequence[Record]) -> list[Record]:
     for row in rows:
         if row["outcome"] != "success":
             continue
-        turns = list(row["opening"])
-        for ask, reply in zip(row["asks"], [*row["replies"][:-1], None], strict=True):
-            turns += [{"role": "user", "content": ask}] + ([{"role": "assistant", "content": reply or "..."}] if reply is not None else [])
+        turns = _asked(row)
         words = "\n".join(turn["content"] for turn in turns)
         if words in seen:
             continue
@@ -272,6 +270,15 @@ def regression(rows: Sequence[Record]) -> list[Record]:
              "reference": row["request"], "category": row["category"], "family": made_by(row), "split": row["side"], **({"contains": row["contains"]} if row.get("contains") else {})}
         )  # fmt: skip
     return out
+
+
+def _asked(row: Record) -> list[Record]:
+    """The conversation up to the last reply, without the turns that a guard had stopped."""
+    turns = list(row["opening"])
+    for place, (ask, reply) in enumerate(zip(row["asks"][:-1], row["replies"][:-1], strict=True)):
+        if place not in row.get("forgotten", ()):
+            turns += [{"role": "user", "content": ask}, {"role": "assistant", "content": reply or "..."}]
+    return [*turns, {"role": "user", "content": row["asks"][-1]}]
 
 
 def _judge(judge: Judge | None) -> Record | None:

@@ -25,9 +25,11 @@ WRITTEN = 80  # tokens of a text that an attacker writes
 
 @dataclass
 class Talk:
-    """What came of one script: the target's reply to each turn, the tokens drawn, and why it could not go on."""
+    """What came of one script: the target's reply to each turn, the tokens drawn, and why it could not go on. `forgotten` are the
+    places of turns that a guard stopped, so that later ones were asked without them."""
 
     replies: list[str] = field(default_factory=list)
+    forgotten: list[int] = field(default_factory=list)
     tokens: int = 0
     fault: str = ""
     heard: Heard | None = None
@@ -69,7 +71,10 @@ def play(
                 talks[i].heard = heard if guard else None
                 talks[i].replies.append(heard.reply.strip())
                 talks[i].tokens += heard.tokens
-                done[i] = done[i][:-1] if heard.stopped else (*done[i], Message("assistant", heard.reply.strip() or "..."))
+                if heard.stopped:
+                    done[i], talks[i].forgotten = done[i][:-1], [*talks[i].forgotten, depth]
+                else:
+                    done[i] = (*done[i], Message("assistant", heard.reply.strip() or "..."))
             if advance:
                 advance(sum(len(talks[i].replies) == len(script.asks) for i in part if isinstance(script := scripts[i], Script)))
         depth += 1

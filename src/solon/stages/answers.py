@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -30,13 +30,11 @@ class Answers(Config):
     draw: Draw = Draw()
 
 
-def answers(
-    store: Store, config: Answers, model: Artifact, prompts: Sequence[Sample], seed: int, found_by: Mapping[str, str] | None = None
-) -> Artifact:  # fmt: skip
-    """Rows `{"id", "messages", "source"}` ready for fine-tuning. `found_by` names the campaigns that prompts are from."""
+def answers(store: Store, config: Answers, model: Artifact, prompts: Sequence[Sample], seed: int) -> Artifact:
+    """Rows `{"id", "messages", "source"}` ready for fine-tuning."""
     settings = {**config.model_dump(mode="json"), "seed": seed, "asked": digest_of(prompts)}
     build = partial(_build, config, model, list(prompts), seed)
-    return store.make("answers", VERSION, settings, {"model": model.id, **(found_by or {})}, build)
+    return store.make("answers", VERSION, settings, {"model": model.id}, build)
 
 
 def _build(config: Answers, model: Artifact, prompts: Sequence[Sample], seed: int, draft: Draft) -> None:

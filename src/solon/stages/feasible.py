@@ -9,7 +9,7 @@ from solon.core.errors import ConfigError, DataError, nearest
 from solon.core.records import Conversation, conversation
 from solon.models.load import Model
 from solon.stages.gather import Gathered
-from solon.stages.harden import dresses
+from solon.stages.harden import attacking
 from solon.stages.recipe import Recipe
 from solon.stages.sft import by_token
 from solon.text.template import encode_chat, encode_training
@@ -34,7 +34,8 @@ def check(plan: Recipe, book: Book, model: Model, data: Gathered) -> None:
         for pillar in asked:
             if pillar not in pillars:
                 raise ConfigError(f"{name} names no pillar of {book.name}", got=pillar, fix=nearest(pillar, pillars))
-    dresses(plan.harden.families)
+    if plan.harden.families:
+        attacking(plan.harden)
     encode_training(model.tokenizer, TWO_TURNS)
     for source, rows in (
         (plan.data.demonstrations, data.demonstrations), (plan.data.red_team, data.red_team),

@@ -1,15 +1,13 @@
 """What a red team finds becomes what a model learns from: attacks on the helpful model that worked, on the training side.
 
-Attacks that succeed join the red-team prompts, so that replies to them are criticised, revised and compared like all others.
-Harmless requests in the same dress, as far as the helpful model answered them, can join the benign ones. Held-out requests are
-never attacked here (docs/design/021).
+They join the red-team prompts, so that replies to them are criticised, revised and compared like all others. Held-out requests
+are never attacked here (docs/design/021).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from solon.core.artifacts import Artifact, Store
 from solon.core.keys import seed_of
@@ -17,47 +15,36 @@ from solon.core.records import Sample
 from solon.curate.forms import as_prompts
 from solon.models.load import Model
 from solon.safety.redteam import attacks
-from solon.safety.redteam.attacker import WRITERS
+from solon.stages._redteam_figures import regression
 from solon.stages._redteam_goals import INJECTION
 from solon.stages.gather import Gathered, evenly
 from solon.stages.recipe import Harden, Recipe
-from solon.stages.redteam import SUFFIX, RedTeam, families, redteam
+from solon.stages.redteam import SUFFIX, RedTeam, attacked, families
 from solon.text.template import encode_chat
 
 LEFT_OUT = ("plain", SUFFIX, INJECTION)
-"""Families that are no dress: the bare request, what is searched for one model, what has its own requests."""
+"""Families that do not word a request anew: the bare request, what is searched for one model, what has its own requests."""
 
 
 def harden(store: Store, plan: Recipe, base: Model, helpful: Artifact, data: Gathered) -> tuple[Gathered, dict[str, Artifact]]:
-    """The data with what worked, and the attempts that it is from by name; the data as they are where none are asked for.
+    """The data with attacks that worked after each other red-team prompt, and `{"attacks": the attempts}`; the data as they are
+    where a recipe asks for none. `base` only lends its tokenizer, to leave out what is longer than `longest` tokens.
 
-    `base` only lends its tokenizer, to leave out what is longer than `longest` tokens."""
-    made: dict[str, Artifact] = {}
-    more: dict[str, Any] = {}
-    for kind, attempts in (("red_team", plan.harden.red_team), ("benign", plan.harden.benign)):
-        if not attempts:
-            continue
-        known: Sequence[Sample] = getattr(data, kind)
-        made[f"attacks_{kind}"], hits = _campaign(store, plan, helpful, kind, attempts)
-        short = [one for one in hits if _tokens(base, one) <= plan.harden.longest]
-        more[kind] = list(evenly([known, _by_family(_fitting(short, known), plan.seed)]))
-    return replace(data, **more), made
+    Raises as `attacking`, and as `redteam.attacked`."""
+    config = plan.harden
+    if not config.attempts:
+        return data, {}
+    campaign = RedTeam(attempts=config.attempts, prompts=plan.data.red_team, side="train", families=attacking(config), even=1.0, seed=plan.seed)
+    tried = attacked(store, campaign, helpful.id).attempts
+    rows = [(f"{tried.id}, hit {place}", row) for place, row in enumerate(regression(list(tried.rows("attempts"))))]
+    short = [one for one in as_prompts(rows, source="attacks") if _tokens(base, one) <= config.longest]
+    return replace(data, red_team=evenly([data.red_team, _by_family(_fitting(short, data.red_team), plan.seed)])), {"attacks": tried}
 
 
-def dresses(chosen: Sequence[str]) -> list[str]:
-    """The families to attack with, by their names or groups; all when none are named. Raises `MissingError` for an unknown one."""
+def attacking(config: Harden) -> tuple[str, ...]:
+    """The families to attack with: those that `config` names or whose group it names, else all. Raises `MissingError` for an unknown one."""
     known = {row["name"]: row["group"] for row in families()}
-    return [name for name in (attacks.named(tuple(chosen), known) if chosen else known) if name not in LEFT_OUT]
-
-
-def _campaign(store: Store, plan: Recipe, helpful: Artifact, kind: str, attempts: int) -> tuple[Artifact, list[Sample]]:
-    """The attempts of one kind, and those that got an answer. A model that writes attacks would make harmless requests harmful."""
-    names = [name for name in dresses(plan.harden.families) if kind == "red_team" or name not in WRITERS]
-    config = RedTeam(attempts=attempts, prompts=getattr(plan.data, kind), side="train", families=tuple(names), even=1.0, seed=plan.seed)
-    found = redteam(store, config, helpful.id)
-    rows = [(f"{found.id}, row {place}", row) for place, row in enumerate(found.rows("successes"))]
-    tried = replace(store.get(found.evidence["inputs"]["attempts"]), reused=found.reused)
-    return tried, as_prompts(rows, source=f"attacks_{kind}")
+    return tuple(name for name in (attacks.named(config.families, known) if config.families else known) if name not in LEFT_OUT)
 
 
 def _fitting(hits: Sequence[Sample], known: Sequence[Sample]) -> list[Sample]:
@@ -71,16 +58,8 @@ def _fitting(hits: Sequence[Sample], known: Sequence[Sample]) -> list[Sample]:
 def _by_family(hits: Sequence[Sample], seed: int) -> list[Sample]:
     """A hit of each family in turn, so that the easiest way in is not all that is learned from."""
     mixed = sorted(hits, key=lambda one: seed_of("hits", seed, one.id))
-    return list(evenly([[one for one in mixed if one.tags["family"] == name] for name in sorted({one.tags["family"] for one in mixed})]))
+    return evenly([[one for one in mixed if one.tags["family"] == name] for name in sorted({one.tags["family"] for one in mixed})])
 
 
 def _tokens(model: Model, one: Sample) -> int:
     return len(encode_chat(model.tokenizer, one.prompt, add_generation_prompt=True))
-
-
-def told(config: Harden) -> list[str]:
-    """What a recipe asks for in words, for `--plan`. Raises as `dresses`."""
-    names = dresses(config.families)
-    if not config.red_team and not config.benign:
-        return []
-    return [f"harden: {config.red_team} attacks on red-team and {config.benign} on benign prompts, {len(names)} families; what works is trained on"]

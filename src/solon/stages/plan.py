@@ -27,9 +27,9 @@ from solon.models.architecture import Architecture, spec
 from solon.models.load import family
 from solon.models.shapes import PUBLISHED
 from solon.models.shapes import published as architecture
-from solon.stages import harden
 from solon.stages.evidence import commands
 from solon.stages.fit import Fit
+from solon.stages.harden import attacking
 from solon.stages.power import CHANGED
 from solon.stages.recipe import Recipe
 from solon.stages.redteam import RedTeam
@@ -86,9 +86,11 @@ def asked_for(recipe: Recipe) -> list[str]:
     sift, told = recipe.sift, []
     if sift.bar:
         told.append(f"sift: rows of {', '.join(sift.sources)} with harm above {sift.bar:g} are not trained on")
+    if recipe.harden.attempts:
+        told.append(f"harden: {recipe.harden.attempts} attacks by {len(attacking(recipe.harden))} families on the helpful model; what works is trained on")
     if recipe.evaluate.harm:
         told.append("evaluate: the safety classifier scores each reply")
-    return told + harden.told(recipe.harden) + [f"evidence: {one}" for one in commands(recipe.evidence, "RUN")]
+    return told + [f"evidence: {one}" for one in commands(recipe.evidence, "RUN")]
 
 
 def shape_of(name: str) -> Architecture:

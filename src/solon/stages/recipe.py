@@ -48,12 +48,10 @@ class Sift(Config):
 
 
 class Harden(Config):
-    """How many attacks are made on the helpful model with red-team and with benign prompts of the training side; those that get an
-    answer are trained on, too (`stages/harden.py`). `families` names attacks or groups, all when empty; prompts of more than
-    `longest` tokens are left out."""
+    """How many attacks are made on the helpful model with red-team prompts of the training side; those that work are trained on,
+    too (`stages/harden.py`). `families` names attacks or groups, all when empty; prompts of more than `longest` tokens are left out."""
 
-    red_team: int = Field(0, ge=0)
-    benign: int = Field(0, ge=0)
+    attempts: int = Field(0, ge=0)
     families: tuple[str, ...] = ()
     longest: int = Field(256, ge=16)
 

@@ -91,11 +91,31 @@ class Campaign:
         return self.engines[who]
 
 
+@dataclass(frozen=True)
+class Attacked:
+    """The attempts of a campaign as an artifact, and what they were made with."""
+
+    attempts: Artifact
+    settings: Record
+    inputs: Mapping[str, str]
+    found: goals_of.Found
+    judging: Judging
+
+
 def redteam(store: Store, config: RedTeam, subject: str, judging: Judging | None = None, guarded: bool = False) -> Artifact:
     """`figures.json`, `campaign.json`, `successes.jsonl` (the next regression set), `prompts.jsonl` and `page.html` of one model by
     any of its names, beside the `attempts.jsonl` that they are of. The judge's name is in the artifact's hash; left out it is the
-    rules. With `guarded` the attacks are made on the model behind its guard (`guarding.opened`): its thresholds and its
-    measuring are in the hash, too."""
+    rules. `guarded` as in `attacked`."""
+    made = attacked(store, config, subject, judging, guarded)
+    inputs = {**made.inputs, "attempts": made.attempts.id}
+    return store.make("redteam", VERSION, made.settings, inputs, lambda draft: figures.write(draft, made.attempts, made.settings, made.found, made.judging))
+
+
+def attacked(store: Store, config: RedTeam, subject: str, judging: Judging | None = None, guarded: bool = False) -> Attacked:
+    """The attempts of a campaign, made or found. With `guarded` the attacks are made on the model behind its guard
+    (`guarding.opened`): its thresholds and its measuring are in the hash, too.
+
+    Raises `MissingError` for a model, source, family or measuring that is not here, `ConfigError` where sources or families clash."""
     found = goals_of.gather(config.prompts, config.side, config.regression, config.families)
     families, judging = chosen(config, found), judging or judges.named("rules")
     attacker = config.attacker or models.published(subject, store)
@@ -108,6 +128,7 @@ def redteam(store: Store, config: RedTeam, subject: str, judging: Judging | None
     }  # fmt: skip
     if guarded:
         measuring = guarding.measured(store, source)
+        # What is done with a stopped turn has a name, so that campaigns that kept it are not taken for these.
         settings |= {"guard": guarding.thresholds(measuring).version, "stopped": "forgotten"}
         inputs |= {"guard": measuring.id} if measuring else {}
 
@@ -118,8 +139,7 @@ def redteam(store: Store, config: RedTeam, subject: str, judging: Judging | None
         guard = guarding.opened(store, subject, target, keep=lambda record: None, limits={})[0] if guarded else None
         run(Campaign(config, target, other, found, judging.grade, draft, guard), families)
 
-    tried = attempted(store, settings, inputs, build)
-    return store.make("redteam", VERSION, settings, inputs | {"attempts": tried.id}, lambda draft: figures.write(draft, tried, settings, found, judging))
+    return Attacked(attempted(store, settings, inputs, build), settings, inputs, found, judging)
 
 
 def attempted(store: Store, settings: Record, inputs: Mapping[str, str], build: Callable[[Draft], None]) -> Artifact:
@@ -245,6 +265,7 @@ def attempt(campaign: Campaign, part: Sequence[Record], before: Sequence[Record]
             "opening": as_json(script.opening) if isinstance(script, Script) else [],
             "asks": list(script.asks) if isinstance(script, Script) else [],
             "replies": talk.replies, "tokens": talk.tokens, **({"guard": talk.heard.stopped} if talk.heard else {}),
+            **({"forgotten": talk.forgotten} if talk.forgotten else {}),
         }  # fmt: skip
         rows.append(row | judged(campaign.grade, row, talk))
     return rows

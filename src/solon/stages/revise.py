@@ -40,15 +40,15 @@ class Revise(Config):
 
 
 def revise(
-    store: Store, config: Revise, book: Book, model: Artifact, prompts: Sequence[Sample], seed: int, found_by: Mapping[str, str] | None = None
+    store: Store, config: Revise, book: Book, model: Artifact, prompts: Sequence[Sample], seed: int, found_by: Mapping[str, Artifact]
 ) -> Artifact:  # fmt: skip
-    """Rows `{"id", "prompt", "first", "rounds": [{"principle", "critique", "revision", "fate"}], "book"}`. `found_by` names
-    the campaigns that prompts are from."""
+    """Rows `{"id", "prompt", "first", "rounds": [{"principle", "critique", "revision", "fate"}], "book"}`. `found_by` are
+    the campaigns that some prompts are from, by what the run calls them."""
     chosen = list(prompts)[: config.prompts]
     settings = {**config.model_dump(mode="json"), "seed": seed, "book": book.hash, "asked": digest_of(chosen)}
     if routed(config, book):
         settings["routing"] = ROUTING  # only where it can change a draw: other runs keep their names
-    return store.make("revise", VERSION, settings, {"model": model.id, **(found_by or {})}, partial(_build, config, book, model, chosen, seed))
+    return store.make("revise", VERSION, settings, {"model": model.id, **{name: one.id for name, one in found_by.items()}}, partial(_build, config, book, model, chosen, seed))
 
 
 def _build(config: Revise, book: Book, model: Artifact, prompts: Sequence[Sample], seed: int, draft: Draft) -> None:
